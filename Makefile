@@ -1,0 +1,55 @@
+# Everything a person needs from a fresh clone. Wants Python 3.11+ and make, nothing else.
+#
+#   make demo                      six prompts, six pictures, one contact sheet (PROMPT="a green star on a white background" for that one)
+#   make test                      the whole test suite
+#   make check                     formatting, lint, types
+#   make bench                     the benchmarks, JSON into benchmarks/results/
+#   make spec                      write the generated parts: registry module, SPEC.md tables
+#   make clean                     remove .venv and caches
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PROMPT ?=
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench spec dist clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# One stamp for running, one for developing: the demo does not wait for test tools.
+$(VENV)/.run: pyproject.toml server/pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixwire needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up $(VENV) (the first time this takes some minutes: torch is large) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli]' --editable ./server
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "Adding the test tools ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev]' --editable ./server
+	@touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/pixwire demo $(if $(PROMPT),--prompt "$(PROMPT)")
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: $(VENV)/.run
+	@$(BIN)/python -m benchmarks.roundtrip --json benchmarks/results/roundtrip.json
+
+spec: $(VENV)/.run
+	@$(BIN)/python protocol/generate.py --write && $(BIN)/python protocol/spec_tables.py --write
+
+dist: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build
+	@$(BIN)/python -m build --outdir dist . && $(BIN)/python -m build --outdir dist server
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
