@@ -1,0 +1,137 @@
+"""What the receiving and the sending half of a connection share (SPEC 3): state, streams, windows, outbox.
+
+Decides nothing about single frames; keeps the books so that both halves stay consistent.
+"""
+
+from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError, error_name
+from pixwire_protocol.flow import ReceiveWindow
+from pixwire_protocol.header import Buffer
+from pixwire_protocol.limits import Limits, default
+from pixwire_protocol.messages import GoAway, Hello, Message, Welcome, clip, encode, encode_within
+from pixwire_protocol.outbox import Outbox
+from pixwire_protocol.registry import MAGIC, MAJOR
+from pixwire_protocol.settings import Settings
+from pixwire_protocol.states import CONNECTION, Input, Role, State, StreamKind, StreamState
+from pixwire_protocol.streams import Frames, Stream
+
+
+class Machine:
+    """The books of one connection."""
+
+    def __init__(self, role: Role, settings: Settings) -> None:
+        self.role = role
+        self.settings = settings
+        self.state = State.START
+        self.inputs = CONNECTION[role][State.START]
+        """What is legal now."""
+        self.peer: Hello | Welcome | None = None
+        self.limits = Limits()
+        """What the peer declared."""
+        self.max_frame = default("handshake_max_frame")
+        """Largest frame the peer takes now."""
+        self.streams: dict[int, Stream] = {}
+        self.last_stream = 0
+        """Highest stream id opened so far (client) or seen (server)."""
+        self.window = ReceiveWindow(settings.connection_window)
+        self.outbox = Outbox(settings)
+        self.outbox.held = role is Role.SERVER
+        self.goaway_sent: GoAway | None = None
+        self.goaway_received: GoAway | None = None
+        self.failure: RemoteProtocolError | None = None
+
+    # ------------------------------------------------------------------ state
+
+    def move(self, state: State) -> None:
+        """Go to a state that the table allowed."""
+        self.state = state
+        self.inputs = CONNECTION[self.role][state]
+
+    def local(self, happened: Input) -> None:
+        """This program does something: move, or LocalProtocolError when the table has no row for it."""
+        state = self.inputs.get(happened)
+        if state is None:
+            problem = f"{happened.name} is not possible for the {self.role.value} in state {self.state.name} (SPEC 3)"
+            raise LocalProtocolError(problem)
+        self.move(state)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.state >= State.FAILED
+
+    def fail(self, error: RemoteProtocolError, last_words: list[Buffer] | None = None) -> None:
+        """The connection is over: forget everything that waits, say why, ignore what comes."""
+        if self.state is State.START and last_words is None:
+            last_words = []  # a peer that does not speak PXW is told nothing
+        if last_words is None:
+            last_words = encode(self.goaway(error.code, clip(error.message)))
+        self.failure = error
+        self.end(last_words)
+
+    def end(self, last_words: list[Buffer]) -> None:
+        """Drop all output but these last words; what comes is ignored from now on."""
+        self.move(self.inputs.get(Input.FAIL, self.state))
+        for stream in self.streams.values():
+            stream.drop_bulk()
+            stream.sink = None
+        self.streams.clear()
+        self.outbox.clear()
+        self.outbox.held = False
+        if last_words:
+            self.outbox.control((last_words, sum(map(len, last_words))))
+
+    def goaway(self, code: int, message: str, last_stream: int | None = None, **times: int | None) -> GoAway:
+        """A GOAWAY; last_stream None = everything seen so far will be processed."""
+        if last_stream is None:
+            last_stream = self.last_stream if self.role is Role.SERVER else 0
+        if self.goaway_sent is not None:
+            last_stream = min(last_stream, self.goaway_sent.last_stream)
+        return GoAway(last_stream, code, error_name(code), message, **times)
+
+    def preface(self, max_major: int = MAJOR) -> bytes:
+        """Our preface."""
+        return MAGIC + bytes((MAJOR, max_major, 0, 0))
+
+    # ------------------------------------------------------------------ streams
+
+    def open(self, stream: int, kind: StreamKind) -> Stream:
+        """Enter a new stream."""
+        opened = Stream(stream, kind, self.limits.stream_window, self.settings.stream_window)
+        self.streams[stream] = opened
+        return opened
+
+    def find(self, stream: int) -> Stream | None:
+        """The open stream, None when it is over. LocalProtocolError when it never was."""
+        found = self.streams.get(stream)
+        if found is None and (stream <= 0 or stream > self.last_stream or not stream & 1):
+            raise LocalProtocolError(f"stream {stream} was never opened (SPEC 7)")
+        return found if found is None or found.state is not StreamState.CLOSED else None
+
+    def finish(self, stream: Stream) -> None:
+        """The stream is over. Bytes of it that were not consumed go back to the connection's window."""
+        stream.state = StreamState.CLOSED
+        stream.sink = None
+        if stream.receive is not None and stream.receive.outstanding:
+            credit = self.window.consume(stream.receive.outstanding)
+            stream.receive = None
+            if credit:
+                self.outbox.credit(0, credit)
+        self.outbox.drop_stream(stream)
+        if stream.done:
+            self.streams.pop(stream.id, None)
+
+    def reap(self) -> None:
+        """Forget streams whose last frame has left."""
+        for stream in self.outbox.done:
+            self.streams.pop(stream.id, None)
+        self.outbox.done.clear()
+
+    # ------------------------------------------------------------------ frames
+
+    def encode(self, message: Message, stream: int = 0, flags: int = 0) -> Frames:
+        """The frame, if the peer takes frames of that size. MessageTooLargeError names the limit."""
+        return encode_within(message, stream, flags, self.max_frame)
+
+    def control(self, message: Message, stream: int = 0, flags: int = 0) -> None:
+        """Queue a control frame. RemoteProtocolError(EXCESSIVE_LOAD) when too many wait."""
+        self.outbox.control(self.encode(message, stream, flags))

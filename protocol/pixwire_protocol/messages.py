@@ -1,0 +1,383 @@
+"""The messages of PXW/1 (SPEC 8): one frozen dataclass each, and the one table that turns them into bytes and back.
+
+Fields are the head's fields, with the registry's defaults; `tail` is the raw tail; `body` is the whole head of RESULT
+and EVENT, whose maps are described in SPEC 9 (see status.py). Times are milliseconds. Received lists are tuples.
+
+A frame travels like this: Frame (header.py) -> unpack_map (profile.py) -> the class's Codec -> message.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, Final
+
+from pixwire_protocol.errors import LocalProtocolError, MessageTooLargeError, RemoteProtocolError, error_name
+from pixwire_protocol.fields import Field, make_field, show
+from pixwire_protocol.header import MAX_LENGTH, Buffer, Frame, pack_header
+from pixwire_protocol.heads import BODIES, MESSAGES, MessageSpec
+from pixwire_protocol.limits import Limits
+from pixwire_protocol.profile import Map, pack_checked, pack_map, unpack_map
+from pixwire_protocol.record import record
+from pixwire_protocol.registry import ERRORS, HEADER_SIZE, ErrorCode, Flag
+
+SMALL_TAIL: Final = 4096
+"""Tails up to this many bytes are copied behind their head: one small buffer is cheaper to send than two."""
+
+
+@record
+class Hello:
+    """The client's first frame (SPEC 6)."""
+
+    agent: str
+    features: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@record
+class Welcome:
+    """The server's answer to HELLO: the connection is ready (SPEC 6)."""
+
+    agent: str
+    server_id: str
+    epoch: str
+    features: Sequence[str] = ()
+    durable: str = "none"
+    limits: Limits = field(default_factory=Limits)
+
+
+@record
+class Ping:
+    """Eight opaque bytes; the peer's Connection answers at once (SPEC 12)."""
+
+    payload: bytes
+
+
+@record
+class Pong:
+    """The eight bytes of the PING it answers (SPEC 12)."""
+
+    payload: bytes
+
+
+@record
+class Error:
+    """The request failed and its stream is over; on stream 0 the connection is over (SPEC 10)."""
+
+    code: int
+    name: str = ""
+    message: str = ""
+    retry: str = "no"
+    processed: str = "maybe"
+    retry_after_ms: int | None = None
+    details: Mapping[str, Any] | None = None
+
+
+@record
+class GoAway:
+    """No new streams above last_stream; with an error code the connection ends at once (SPEC 12)."""
+
+    last_stream: int
+    code: int
+    name: str = ""
+    message: str = ""
+    grace_ms: int | None = None
+    reconnect_after_ms: int | None = None
+
+
+@record
+class Reset:
+    """The sender is done with this stream in both directions (SPEC 7)."""
+
+    code: int
+    name: str = ""
+
+
+@record
+class Submit:
+    """Run this job, or attach to it when the same job was submitted before (SPEC 9). tail = the parameters."""
+
+    job: str
+    kind: str
+    tail: Buffer
+    ct: str = "application/msgpack"
+    watch: bool = False
+    want: Sequence[str] = ()
+    deliver: bool = False
+
+
+@record
+class Status:
+    """How is this job doing? (SPEC 9)"""
+
+    job: str
+
+
+@record
+class Cancel:
+    """Stop this job if it has not finished (SPEC 9)."""
+
+    job: str
+    reason: str = ""
+
+
+@record
+class Watch:
+    """Tell me what happens to this job from now on (SPEC 9)."""
+
+    job: str
+    after_seq: int = 0
+    want: Sequence[str] = ()
+    deliver: bool = False
+
+
+@record
+class Fetch:
+    """Send me an artifact or a part of it (SPEC 9). length None = up to the end; etag None = whatever is there."""
+
+    job: str
+    artifact: int = 0
+    offset: int = 0
+    length: int | None = None
+    etag: str | None = None
+
+
+@record
+class Data:
+    """Bytes of the artifact announced by the RESULT before (SPEC 7).
+
+    placed means that tail is the part of the stream's sink (Connection.set_sink) where the bytes were received.
+    """
+
+    tail: Buffer
+    placed: bool = field(default=False, compare=False)
+
+
+@record
+class Credit:
+    """The peer may send n more bytes of DATA, on this stream or (stream 0) on the connection (SPEC 7)."""
+
+    n: int
+
+
+@record
+class Result:
+    """The answer to a request: a job status map, or the announcement of an artifact whose DATA follows (SPEC 9)."""
+
+    body: Map
+
+
+@record
+class Event:
+    """Something happened to the watched job: body["event"] is "state" (never lost) or "progress" (lossy) (SPEC 9)."""
+
+    body: Map
+
+
+@record
+class Preview:
+    """A rough picture of the job so far, lossy (SPEC 9). tail = the image."""
+
+    job: str
+    seq: int
+    step: int
+    steps: int
+    media_type: str
+    width: int
+    height: int
+    tail: Buffer
+
+
+Request = Submit | Status | Cancel | Watch | Fetch
+Message = (
+    Hello | Welcome | Ping | Pong | Error | GoAway | Reset | Request | Data | Credit | Result | Event | Preview
+)  # fmt: skip
+
+
+class Codec:
+    """Everything the wire needs to know about one message class: header bits, fields, and who is to blame (SPEC 8)."""
+
+    __slots__ = (
+        "ack",
+        "cls",
+        "fields",
+        "has_body",
+        "has_head",
+        "has_map",
+        "has_tail",
+        "order",
+        "required",
+        "spec",
+        "type",
+    )
+
+    def __init__(self, cls: type, spec: MessageSpec) -> None:
+        self.cls = cls
+        self.spec = spec
+        self.type = spec.type
+        self.ack = Flag.ACK if spec.ack else 0
+        self.has_head = spec.head == "map"
+        self.has_tail = spec.tail != "none"
+        self.has_body = spec.body
+        self.has_map = any(item.type == "map" for item in spec.fields)
+        self.fields: dict[str, Field] = {item.name: make_field(item, spec.sender) for item in spec.fields}
+        self.order = tuple((item.name, item.required, item.default, self.fields[item.name]) for item in spec.fields)
+        self.required = tuple(item.name for item in spec.fields if item.required)
+
+    def decode(self, head: bytes, tail: Buffer, stream: int) -> Message:
+        """The message in a frame of this type; the header was checked. Raises RemoteProtocolError."""
+        if not self.has_head:
+            return self.cls(bytes(tail) if self.spec.tail == "eight" else tail)  # type: ignore[no-any-return]
+        values = unpack_map(head)
+        if "crit" in values:
+            self._check_critical(values.pop("crit"), stream)
+        if self.has_body:
+            return self.cls(values)  # type: ignore[no-any-return]
+        fields = self.fields
+        known: Map = {}
+        for name, value in values.items():
+            item = fields.get(name)
+            if item is None or value is None:
+                continue
+            if type(value) is not item.kind or not item.check(value):
+                raise self._wrong(item.problem(value), stream, name, value, item.allowed)
+            known[name] = value if item.convert is None else item.convert(value)
+        for name in self.required:
+            if name not in known:
+                raise self._wrong(f"{name} is missing", stream, name, None, fields[name].allowed)
+        if self.has_tail:
+            known["tail"] = tail
+        return self.cls(**known)  # type: ignore[no-any-return]
+
+    def encode(self, message: Any) -> tuple[bytes, Buffer]:
+        """Head and tail of a message. Raises LocalProtocolError naming the field that cannot be sent."""
+        if not self.has_head:
+            payload: Buffer = message.tail if self.type == DATA_TYPE else message.payload
+            if self.spec.tail == "eight" and len(payload) != 8:
+                raise LocalProtocolError(f"{self.spec.name}: payload must be 8 bytes, not {len(payload)}")
+            return b"", payload
+        if self.has_body:
+            head = pack_map(message.body)
+        elif self.has_map:
+            head = pack_map(self._head(message))
+        else:
+            head = pack_checked(self._head(message))
+        return head, message.tail if self.has_tail else b""
+
+    def _head(self, message: Any) -> Map:
+        head: Map = {}
+        for name, required, default, item in self.order:
+            value = getattr(message, name)
+            if value is None or (value == default and not required):
+                continue
+            if type(value) is not item.kind:
+                value = item.prepare(value)
+            if type(value) is not item.kind or not item.check(value):
+                raise LocalProtocolError(f"{self.spec.name}: {item.problem(value)}")
+            head[name] = value
+        return head
+
+    def _check_critical(self, names: Any, stream: int) -> None:
+        """SPEC 13: keys listed in crit must be understood; all others may be ignored."""
+        if type(names) is not list or not all(type(name) is str for name in names):
+            raise self._wrong("crit must be an array of strings", stream, "crit", None, "an array of strings")
+        unknown = [name for name in names if name not in (_BODY_KEYS if self.has_body else self.fields)]
+        if unknown:
+            listed = ", ".join(show(name) for name in unknown[:4])
+            problem = f"{self.spec.name}: crit names fields that are not understood here: {listed}"
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_CRITICAL, problem, stream or None, {"field": "crit"})
+
+    def _wrong(self, problem: str, stream: int, name: str, value: Any, allowed: str) -> RemoteProtocolError:
+        """A wrong field costs a request its stream, and any other message the connection."""
+        message = f"{self.spec.name}: {problem}"
+        if self.spec.fault == "connection":
+            return RemoteProtocolError(ErrorCode.BAD_HEAD, message)
+        details = {"field": name, "value": show(value), "allowed": allowed}
+        return RemoteProtocolError(ErrorCode.INVALID_ARGUMENT, message, stream, details)
+
+
+_CLASSES: Final[Mapping[str, type]] = {
+    "HELLO": Hello,
+    "WELCOME": Welcome,
+    "PING": Ping,
+    "PONG": Pong,
+    "ERROR": Error,
+    "GOAWAY": GoAway,
+    "RESET": Reset,
+    "SUBMIT": Submit,
+    "STATUS": Status,
+    "CANCEL": Cancel,
+    "WATCH": Watch,
+    "FETCH": Fetch,
+    "DATA": Data,
+    "CREDIT": Credit,
+    "RESULT": Result,
+    "EVENT": Event,
+    "PREVIEW": Preview,
+}
+_BODY_KEYS: Final = frozenset(name for names in BODIES.values() for name in names)
+DATA_TYPE: Final = MESSAGES["DATA"].type
+CODECS: Final[Mapping[str, Codec]] = {name: Codec(_CLASSES[name], spec) for name, spec in MESSAGES.items()}
+_BY_CLASS: Final[Mapping[type, Codec]] = {codec.cls: codec for codec in CODECS.values()}
+_BY_TYPE: Final[Mapping[tuple[int, bool], Codec]] = {(codec.type, bool(codec.ack)): codec for codec in CODECS.values()}
+_ACKED: Final = frozenset(codec.type for codec in CODECS.values() if codec.ack)
+
+
+def encode(message: Message, stream: int = 0, flags: int = 0) -> list[Buffer]:
+    """The frame of a message as one or two buffers, none of them empty; a large tail is passed by reference (SPEC 4).
+
+    flags: Flag.END or 0; ACK is set by the class. Raises LocalProtocolError (MessageTooLargeError) for what the wire
+    cannot carry. Whether the frame is allowed now is the Connection's business.
+    """
+    return encode_within(message, stream, flags, MAX_LENGTH)[0]
+
+
+def encode_within(message: Message, stream: int, flags: int, limit: int) -> tuple[list[Buffer], int]:
+    """encode() for a peer that takes frames of at most `limit` bytes; also the size of all buffers together."""
+    codec = _BY_CLASS[type(message)]
+    head, tail = codec.encode(message)
+    tail_size = len(tail) if type(tail) is bytes else memoryview(tail).nbytes
+    length = len(head) + tail_size
+    if length > limit:
+        problem = f"{codec.spec.name} of {length} bytes exceeds the limit of {limit} (SPEC 11)"
+        raise MessageTooLargeError(f"{problem}; send less, or have the peer raise max_frame")
+    header = pack_header(codec.type, flags | codec.ack, stream, len(head), tail_size)
+    if tail_size == 0:
+        return [header + head], length + HEADER_SIZE
+    if tail_size <= SMALL_TAIL:
+        return [b"".join((header, head, tail))], length + HEADER_SIZE
+    return [header + head, tail], length + HEADER_SIZE
+
+
+def encode_raw(message: Message, head: bytes) -> bytes:
+    """A frame on stream 0, of the type of `message`, with another head: what newer versions send, and GREASE."""
+    codec = _BY_CLASS[type(message)]
+    return pack_header(codec.type, codec.ack, 0, len(head), 0) + head
+
+
+def decode(frame: Frame) -> Message:
+    """The message in a frame (SPEC 8). For tools: Connection does the same after more checks.
+
+    Raises RemoteProtocolError; `stream` is set when only that stream is concerned.
+    """
+    acked = frame.type in _ACKED and bool(frame.flags & Flag.ACK)
+    codec = _BY_TYPE.get((frame.type, acked))
+    if codec is None:
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_FRAME, f"frame type 0x{frame.type:02X}", frame.stream or None)
+    return codec.decode(bytes(frame.head), frame.tail, frame.stream)
+
+
+def error_message(code: int, message: str, **overrides: Any) -> Error:
+    """An Error with the registry's name, retry and processed for its code; the message is cut to fit (SPEC 10)."""
+    spec = ERRORS.get(code)
+    retry, processed = ("no", "maybe") if spec is None else (spec.retry, spec.processed)
+    values = {"retry": retry, "processed": processed} | {
+        key: item for key, item in overrides.items() if item is not None
+    }
+    if values.get("retry_after_ms") is not None and "retry" not in overrides:
+        values["retry"] = "after"
+    return Error(code, error_name(code), clip(message), **values)
+
+
+def clip(text: str, size: int = 1024) -> str:
+    """The text cut to at most `size` bytes of UTF-8, at a character."""
+    raw = text.encode(errors="replace")
+    return text if len(raw) <= size and raw.decode() == text else raw[:size].decode(errors="ignore")

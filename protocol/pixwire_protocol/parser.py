@@ -1,0 +1,262 @@
+"""Bytes to frames (SPEC 4). Knows the preface and the header; what a frame means is the receiver's business.
+
+One parser, two ways in: `feed(bytes)`, and `get_buffer()` / `buffer_updated(n)` for transports that can receive into
+a given place. Both drive the same explicit state (`Need`), so the result never depends on how the bytes were cut.
+
+Nothing of a body is stored before its header was accepted. The receiver is asked once per header and answers with
+None (collect the body), SKIP (count it, keep nothing) or a writable memoryview: the body goes straight there. If that
+view is up to 12 bytes longer than the body, the next header is received into its end in the same read; the next body
+then overwrites it.
+"""
+
+from enum import IntEnum
+from typing import Final, Protocol
+
+from pixwire_protocol.errors import RemoteProtocolError
+from pixwire_protocol.header import HEADER, MARKER_WORD, MAX_LENGTH, Buffer
+from pixwire_protocol.registry import HEADER_SIZE, LIMITS, MAGIC, PREFACE, ErrorCode
+
+SCRATCH_SIZE: Final = 64 * 1024
+"""One read of small frames. Larger did not help on loopback; a body is received into its own buffer anyway."""
+DIRECT_SIZE: Final = 8 * 1024
+"""Bodies that lack at least this much are received in place; below, one read may bring the next frames too."""
+SMALL_TAIL: Final = 4096
+"""Tails up to this size become bytes of their own; larger ones are views of what was received."""
+
+
+class Need(IntEnum):
+    """What the parser waits for."""
+
+    PREFACE = 0
+    HEADER = 1
+    BODY = 2
+    SKIPPED = 3
+    """The rest of a body nobody wants."""
+    NOTHING = 4
+    """The connection is over: everything is thrown away."""
+
+
+class Skip:
+    """Type of SKIP."""
+
+
+SKIP: Final = Skip()
+Place = memoryview | Skip | None
+_NOWHERE: Final = memoryview(b"")
+
+
+class Receiver(Protocol):
+    """What the parser reports to. Every method may raise RemoteProtocolError: parsing ends there."""
+
+    def on_preface(self, min_major: int, max_major: int) -> None:
+        """The magic was right; these are the versions offered or chosen."""
+
+    def on_header(self, frame_type: int, flags: int, head_size: int, stream: int, length: int) -> Place:
+        """A header whose lengths are consistent and within max_frame."""
+
+    def on_frame(self, head: bytes, tail: Buffer, placed: bool) -> None:
+        """The body of that header is complete (not called for SKIP)."""
+
+
+class FrameParser:
+    """Cuts a byte stream into preface and frames."""
+
+    __slots__ = (
+        "_filled",
+        "_head_size",
+        "_held",
+        "_length",
+        "_lent",
+        "_need",
+        "_placed",
+        "_receiver",
+        "_scratch",
+        "_target",
+        "max_frame",
+    )
+
+    def __init__(self, receiver: Receiver) -> None:
+        self.max_frame = LIMITS["handshake_max_frame"].default
+        self._receiver = receiver
+        self._need = Need.PREFACE
+        self._held = bytearray()  # an incomplete preface or header
+        self._target = _NOWHERE  # where an incomplete body is collected
+        self._placed = False
+        self._length = self._head_size = self._filled = 0
+        self._lent: memoryview | None = None  # the part of _target that get_buffer() gave out
+        self._scratch: memoryview | None = None
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether the preface is there and nothing was begun that is not complete."""
+        return self._need is Need.HEADER and not self._held
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame was begun that is not complete."""
+        return self._need in (Need.BODY, Need.SKIPPED) or (self._need is Need.HEADER and bool(self._held))
+
+    def stop(self) -> None:
+        """Throw away everything from now on; references to buffers are dropped."""
+        self._need = Need.NOTHING
+        self._held.clear()
+        self._target = _NOWHERE
+
+    # ------------------------------------------------------------------ the two ways in
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        position, size = 0, len(data)
+        while position < size:
+            need = self._need
+            if need is Need.HEADER:
+                if size - position >= HEADER_SIZE and not self._held:
+                    position = self._begin(data, position + HEADER_SIZE, *HEADER.unpack_from(data, position))
+                else:
+                    position = self._take_header(data, position)
+            elif need is Need.BODY:
+                position = self._take_body(data, position)
+            elif need is Need.SKIPPED:
+                step = min(self._length - self._filled, size - position)
+                self._filled += step
+                position += step
+                if self._filled == self._length:
+                    self._need = Need.HEADER
+            elif need is Need.PREFACE:
+                position = self._take_preface(data, position)
+            else:
+                return
+
+    def get_buffer(self) -> memoryview:
+        """Where to receive the next bytes; never empty. Call buffer_updated() before the next call."""
+        if self._need is Need.BODY and self._length - self._filled >= DIRECT_SIZE:
+            self._lent = self._target[self._filled :]
+            return self._lent
+        self._lent = None
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(SCRATCH_SIZE))
+        return self._scratch
+
+    def buffer_updated(self, count: int) -> None:
+        """`count` bytes were received into the buffer given last."""
+        lent, self._lent = self._lent, None
+        if lent is None:
+            if self._scratch is not None:
+                self.feed(bytes(self._scratch[:count]))
+            return
+        if self._need is not Need.BODY:  # the body was abandoned while it was being received
+            self.feed(bytes(lent[:count]))
+            return
+        self._filled += count
+        if self._filled >= self._length:
+            next_header = bytes(self._target[self._length : self._filled])
+            self._finish()
+            if next_header:
+                self.feed(next_header)
+
+    def abandon_body(self) -> None:
+        """Nobody wants the body being collected any more: skip the rest of it."""
+        if self._need is Need.BODY:
+            self._need = Need.SKIPPED
+            self._target = _NOWHERE
+
+    def move_body(self, place: memoryview, spare: int) -> bool:
+        """Continue the body being collected at the start of `place`, with what has come of it; `spare` bytes more may
+        be used as in on_header. False: not possible."""
+        if self._need is not Need.BODY or self._placed or self._lent is not None or len(place) < self._length:
+            return False
+        place[: self._filled] = self._target[: self._filled]
+        self._target = place[: self._length + spare]
+        self._placed = True
+        return True
+
+    # ------------------------------------------------------------------ one step each; they return the new position
+
+    def _take_preface(self, data: bytes, position: int) -> int:
+        held = self._held
+        end = min(len(data), position + len(PREFACE) - len(held))
+        held += data[position:end]
+        if not MAGIC.startswith(held[: len(MAGIC)]):
+            # Judged at the first wrong byte: whoever speaks HTTP or TLS to this port learns nothing by waiting.
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "the peer does not speak PXW: wrong preface (SPEC 2)")
+        if len(held) == len(PREFACE):
+            versions = held[len(MAGIC)], held[len(MAGIC) + 1]
+            held.clear()
+            self._need = Need.HEADER
+            self._receiver.on_preface(*versions)
+        return end
+
+    def _take_header(self, data: bytes, position: int) -> int:
+        """A header that came in parts."""
+        held = self._held
+        end = min(len(data), position + HEADER_SIZE - len(held))
+        held += data[position:end]
+        if len(held) < HEADER_SIZE:
+            if len(held) >= 4:  # marker and length are judged as soon as they are there
+                self._check_word(int.from_bytes(held[:4]))
+            return end
+        header = HEADER.unpack(held)
+        held.clear()
+        return self._begin(data, end, *header)
+
+    def _begin(
+        self, data: bytes, position: int, word: int, frame_type: int, flags: int, head_size: int, stream: int
+    ) -> int:
+        """A header is there, its body (if it came along) begins at position. Takes the body too when it is complete."""
+        length = word & MAX_LENGTH
+        if word - length != MARKER_WORD or length > self.max_frame:
+            self._check_word(word)
+        if head_size > length:
+            problem = f"head_len {head_size} exceeds length {length} (SPEC 4)"
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
+        place = self._receiver.on_header(frame_type, flags, head_size, stream, length)
+        if place is None:
+            end = position + length
+            if end <= len(data):
+                head_end = position + head_size
+                tail: Buffer = data[head_end:end] if end - head_end <= SMALL_TAIL else memoryview(data)[head_end:end]
+                self._receiver.on_frame(data[position:head_end], tail, False)
+                return end
+            # The length was accepted: at most max_frame, the memory we declared we would spend on one frame.
+            place = memoryview(bytearray(length))
+            self._placed = False
+        elif isinstance(place, Skip):
+            if length:
+                self._need = Need.SKIPPED
+            self._length, self._filled = length, 0
+            return position
+        elif length == 0:
+            self._receiver.on_frame(b"", b"", False)
+            return position
+        else:
+            self._placed = True
+        self._need = Need.BODY
+        self._target = place
+        self._length, self._head_size, self._filled = length, head_size, 0
+        return position
+
+    def _take_body(self, data: bytes, position: int) -> int:
+        filled = self._filled
+        end = min(len(data), position + self._length - filled)
+        self._filled = filled + end - position
+        self._target[filled : self._filled] = memoryview(data)[position:end]
+        if self._filled == self._length:
+            self._finish()
+        return end
+
+    def _finish(self) -> None:
+        target, head_size, length = self._target, self._head_size, self._length
+        self._target = _NOWHERE
+        self._need = Need.HEADER
+        tail: Buffer = target[head_size:length]
+        if length - head_size <= SMALL_TAIL and not self._placed:
+            tail = bytes(tail)
+        self._receiver.on_frame(bytes(target[:head_size]), tail, self._placed)
+
+    def _check_word(self, word: int) -> None:
+        if word & ~MAX_LENGTH != MARKER_WORD:
+            problem = f"a frame begins with 0x{word >> 24:02X} instead of 0xC1 (SPEC 4)"
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
+        if word & MAX_LENGTH > self.max_frame:
+            problem = f"a frame of {word & MAX_LENGTH} bytes exceeds max_frame {self.max_frame} (SPEC 4, 11)"
+            raise RemoteProtocolError(ErrorCode.FRAME_TOO_LARGE, problem)
