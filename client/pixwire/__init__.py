@@ -1,0 +1,108 @@
+"""pixwire: images from a pixwire server, over one connection.
+
+    import asyncio, pixwire
+
+    async def main():
+        async with pixwire.connect("pixwire://localhost") as client:
+            image = await client.generate("a red circle on a blue background", seed=7)
+            image.save("circle.png")
+
+    asyncio.run(main())
+
+Start at `connect` and `AsyncClient`. Errors: `PixwireError` and below. Importing this needs the standard library and
+msgpack alone; what needs asyncio is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+
+from ._version import __version__
+from .errors import (
+    AccessDenied,
+    ArtifactChanged,
+    ArtifactNotFound,
+    CapacityError,
+    ConnectError,
+    ConnectionLost,
+    Draining,
+    InvalidArgument,
+    InvalidURL,
+    JobCancelled,
+    JobConflict,
+    JobEnded,
+    JobExpired,
+    JobFailed,
+    JobGone,
+    JobNotFound,
+    PixwireError,
+    ProtocolViolation,
+    QueueFull,
+    QuotaExceeded,
+    RateLimited,
+    RequestFailed,
+    RequestTimeout,
+    TooManyStreams,
+)
+from .events import Event, Preview, Progress, StateChange
+from .image import Image
+
+if TYPE_CHECKING:
+    from .aio import AsyncClient, connect
+    from .aio_job import AsyncEvents, AsyncJob
+
+__all__ = [
+    "AccessDenied",
+    "ArtifactChanged",
+    "ArtifactInfo",
+    "ArtifactNotFound",
+    "AsyncClient",
+    "AsyncEvents",
+    "AsyncJob",
+    "CapacityError",
+    "ConnectError",
+    "ConnectionLost",
+    "Draining",
+    "Event",
+    "Image",
+    "InvalidArgument",
+    "InvalidURL",
+    "JobCancelled",
+    "JobConflict",
+    "JobEnded",
+    "JobError",
+    "JobExpired",
+    "JobFailed",
+    "JobGone",
+    "JobNotFound",
+    "JobState",
+    "JobStatus",
+    "PixwireError",
+    "Preview",
+    "Progress",
+    "ProtocolViolation",
+    "QueueFull",
+    "QuotaExceeded",
+    "RateLimited",
+    "RequestFailed",
+    "RequestTimeout",
+    "StateChange",
+    "TooManyStreams",
+    "__version__",
+    "connect",
+]
+
+# Loading asyncio takes as long as everything else here together, and not every program needs it.
+_LAZY = {"AsyncClient": ".aio", "AsyncEvents": ".aio_job", "AsyncJob": ".aio_job", "connect": ".aio"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,157 @@
+"""A job at the server, seen from asyncio."""
+
+# ruff: noqa: ASYNC109 - every call takes `timeout`: the session keeps the deadlines, for every kind of shell
+
+import asyncio
+import weakref
+from types import TracebackType
+from typing import Self
+
+from pixwire_protocol.status import JobState, JobStatus
+
+from . import requests
+from .aio_link import Link, retrieve
+from .errors import job_ended
+from .events import Event, EventQueue
+from .image import Image
+
+
+class AsyncJob:
+    """A handle on one job; any number of them may exist for the same job.
+
+    Every method raises ConnectionLost when the connection is gone, RequestTimeout when `timeout` seconds passed, and
+    JobNotFound when the server does not know the job. None of that, and no cancelled await, touches the job.
+    """
+
+    def __init__(self, link: Link, job_id: str, status: JobStatus | None = None) -> None:
+        self._link = link
+        self.id = job_id
+        self.last_status = status
+        """What this handle heard last; None before the first answer. `status()` asks the server."""
+
+    async def status(self, *, timeout: float | None = 30.0) -> JobStatus:
+        """Asks the server how the job is, with its parameters."""
+        return self._heard(await self._link.perform(requests.status(self.id), timeout))
+
+    async def cancel(self, reason: str | None = None, *, timeout: float | None = 30.0) -> JobStatus:
+        """Asks the server to end the job, queued or running, and returns its state at that moment.
+
+        That may still be "running": the final truth is the terminal state that `wait` or `events` tells; a job that
+        was just finishing may succeed. Cancelling twice, or a job that has ended, is fine and changes nothing.
+        """
+        return self._heard(await self._link.perform(requests.cancel(self.id, reason), timeout))
+
+    def events(self, *, previews: bool = False, timeout: float | None = None) -> "AsyncEvents":
+        """Follows the job: `async for event in job.events():` ends after the terminal state.
+
+        The first event is a StateChange with the present state. Then StateChange, Progress and, with `previews`,
+        Preview. Leaving the loop early ends the watching, not the job.
+        """
+        want = ("progress", "preview") if previews else ("progress",)
+        return AsyncEvents(self._link, self.id, want, timeout)
+
+    async def wait(self, *, timeout: float | None = None) -> JobStatus:
+        """Waits for the end of the job and returns its terminal status, whether it succeeded or not."""
+        if self.last_status is not None and self.last_status.state.terminal:
+            return self.last_status
+        return self._heard(await self._link.perform(requests.watch(self.id, ()), timeout))
+
+    async def image(self, index: int = 0, *, timeout: float | None = None) -> Image:
+        """Waits for the end of the job and fetches one of its images.
+
+        Raises JobFailed, JobCancelled or JobExpired when there is none; ArtifactNotFound when `index` is too large;
+        JobGone when the server keeps the images no longer.
+        """
+        call = requests.fetch(self.id, index)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        status = await self.wait(timeout=timeout)
+        if status.state is not JobState.SUCCEEDED:
+            raise job_ended(status)
+        rest = None if timeout is None else max(0.0, timeout - (loop.time() - start))
+        return await self._link.perform(call, rest)
+
+    async def images(self, *, timeout: float | None = None) -> list[Image]:
+        """Waits for the end of the job and takes all its images, in one round trip. Raises as `image` does."""
+        return await self._link.perform(requests.deliver(self.id), timeout)
+
+    def _heard(self, status: JobStatus) -> JobStatus:
+        if self.last_status is None or status.seq >= self.last_status.seq:
+            self.last_status = status
+        return status
+
+    def __repr__(self) -> str:
+        state = "" if self.last_status is None else f" {self.last_status.state.value}"
+        return f"<pixwire.AsyncJob {self.id}{state}>"
+
+
+class AsyncEvents:
+    """The events of one job, as an async iterator; `aclose` (or `async with`) ends the watching before the job ends.
+
+    A slow reader gets every state change but only the latest progress and preview. Cancelling a waiting `anext` loses
+    nothing: the next one goes on. Once nobody holds the iterator any more, the next event that arrives ends the
+    watching by itself.
+
+    Raises, from the iteration: ConnectionLost, RequestTimeout, RequestFailed. SPEC 9.
+    """
+
+    def __init__(self, link: Link, job_id: str, want: tuple[str, ...], timeout: float | None) -> None:
+        self._link = link
+        self._call = requests.watch(job_id, want)
+        self._timeout = timeout
+        self._outcome: asyncio.Future[JobStatus] | None = None
+        self._queue = EventQueue()
+        self._news = asyncio.Event()
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._queue:
+            if self._over:
+                raise StopAsyncIteration
+            if self._outcome is None:
+                self._outcome = self._start()
+            if self._outcome.done():
+                self._over = True
+                self._outcome.result()
+            else:
+                self._news.clear()
+                await self._news.wait()
+        return self._queue.pop()
+
+    def _start(self) -> "asyncio.Future[JobStatus]":
+        myself = weakref.ref(self)
+
+        def listen(event: Event) -> bool:
+            events = myself()
+            if events is not None:
+                events._queue.push(event)
+                events._news.set()
+            return events is not None
+
+        def finish(outcome: "asyncio.Future[JobStatus]") -> None:
+            retrieve(outcome)
+            events = myself()
+            if events is not None:
+                events._news.set()
+
+        outcome = self._link.start(self._call, self._timeout, listen)
+        outcome.add_done_callback(finish)
+        return outcome
+
+    async def aclose(self) -> None:
+        """Ends the watching; the iteration ends. What was not read is dropped. The job goes on."""
+        self._over = True
+        self._queue = EventQueue()
+        self._link.release(self._call)
+        self._news.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,32 @@
+"""The command `pixwire`. Needs the extra `cli` (typer and rich); this module itself imports neither.
+
+`main` is the entry point. What the commands do is in `generate` and `jobs`, how they are called in `app`, how it
+looks in `show`, what the shell gets back in `exits`.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from .exits import ExitCode
+from .serve import serve
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code (see `ExitCode`)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        from .._version import __version__
+
+        print(f"pixwire {__version__}")
+        return ExitCode.OK
+    if arguments[:1] == ["serve"]:
+        return serve(arguments[1:])
+    try:
+        from . import app
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("typer", "rich"):
+            raise
+        print(f"pixwire: the command line needs {missing}: pip install 'pixwire[cli]'", file=sys.stderr)
+        return ExitCode.USAGE
+    return app.run(arguments)

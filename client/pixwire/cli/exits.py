@@ -1,0 +1,92 @@
+"""What the shell gets back: one exit code per class of error, and errors as one line or as JSON."""
+
+import json
+import sys
+from enum import IntEnum
+from typing import Any
+
+from ..errors import (
+    ArtifactChanged,
+    ArtifactNotFound,
+    CapacityError,
+    ConnectError,
+    ConnectionLost,
+    InvalidArgument,
+    InvalidURL,
+    JobConflict,
+    JobEnded,
+    JobGone,
+    JobNotFound,
+    ProtocolViolation,
+    RequestTimeout,
+)
+
+
+class ExitCode(IntEnum):
+    """The exit codes of `pixwire`."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CONNECTION = 3
+    TIMEOUT = 4
+    CAPACITY = 5
+    NOT_FOUND = 6
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "the job failed, was cancelled or expired; or a file could not be written",
+    ExitCode.USAGE: "wrong usage or an argument the server does not allow",
+    ExitCode.CONNECTION: "cannot connect, or the connection was lost",
+    ExitCode.TIMEOUT: "--timeout passed",
+    ExitCode.CAPACITY: "the server is full or about to stop: try again later",
+    ExitCode.NOT_FOUND: "no such job or image, or the job id is taken",
+    ExitCode.INTERRUPTED: "Ctrl-C",
+}
+
+# The first row whose class fits counts.
+_CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
+    ((KeyboardInterrupt,), ExitCode.INTERRUPTED),
+    ((InvalidURL, InvalidArgument), ExitCode.USAGE),
+    ((ConnectError, ConnectionLost, ProtocolViolation), ExitCode.CONNECTION),
+    ((RequestTimeout,), ExitCode.TIMEOUT),
+    ((CapacityError,), ExitCode.CAPACITY),
+    ((JobNotFound, JobConflict, JobGone, ArtifactNotFound, ArtifactChanged), ExitCode.NOT_FOUND),
+    ((JobEnded,), ExitCode.FAILED),
+)
+_HINTS: dict[type[BaseException], str] = {
+    ConnectError: " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)",
+}
+_FIELDS = ("code", "name", "retry", "processed", "retry_after_ms", "details", "job", "state")
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code for an error."""
+    return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.FAILED)
+
+
+def error_map(error: BaseException) -> dict[str, Any]:
+    """An error as a JSON object: class, message, exit code, and what else it knows."""
+    known = {name: getattr(error, name) for name in _FIELDS if getattr(error, name, None) not in (None, {})}
+    return {"class": type(error).__name__, "message": str(error), "exit_code": int(exit_code(error)), **known}
+
+
+def report(error: BaseException, *, as_json: bool) -> ExitCode:
+    """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code."""
+    hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), "")
+    print(f"pixwire: {' '.join(printable(str(error)).split())}{hint}", file=sys.stderr)
+    if as_json:
+        print_json({"error": error_map(error)})
+    return exit_code(error)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of stdout."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def printable(text: str) -> str:
+    """Text of a peer without the control characters that would act on a terminal."""
+    return "".join(char if char.isprintable() or char in "\n " else repr(char)[1:-1] for char in text)

@@ -1,0 +1,144 @@
+"""`pixwire generate`: one request, a bar, files; Ctrl-C cancels the job."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..aio import AsyncClient, connect
+from ..errors import ConnectionLost, PixwireError, RequestTimeout
+from ..events import Preview
+from ..image import EXTENSIONS, Image
+from ..requests import GenerateOptions, check_job_id, invalid, new_job_id, pack_params
+from .exits import print_json
+from .files import check_folder, media_type_of, numbered, save_all, slug
+from .show import Display, display
+
+CANCEL_SECONDS = 5.0  # how long Ctrl-C waits for the server to say that the job is over
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with what became of the job. Attributes: `job`, `state` (None when the server could not be asked)."""
+
+    def __init__(self, job: str, state: str | None) -> None:
+        known = f"job {job} is {state}" if state else f"job {job} may be going on"
+        super().__init__(f"interrupted; {known}")
+        self.job = job
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the command line asks for. `output` None: named after the prompt; `-`: stdout."""
+
+    url: str
+    prompt: str
+    options: GenerateOptions
+    count: int
+    output: Path | None
+    preview: Path | None
+    timeout: float | None
+    job: str | None
+    as_json: bool
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the image itself goes to stdout."""
+        return self.output == Path("-")
+
+
+async def generate(order: Order) -> int:
+    """Carries an order out. Raises PixwireError, OSError, Interrupted."""
+    options = checked(order)
+    job = new_job_id() if order.job is None else check_job_id(order.job)
+    with display(quiet=order.as_json) as shown:
+        async with connect(order.url) as client:
+            images = await _images(client, order, options, job, shown)
+    if order.to_stdout:
+        sys.stdout.buffer.write(images[0].data)
+        sys.stdout.buffer.flush()
+        return 0
+    output = order.output or Path(f"{slug(order.prompt)}-{images[0].seed}{images[0].extension}")
+    paths = save_all(images, output)
+    if order.as_json:
+        print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})
+    else:
+        for path, image in zip(paths, images, strict=True):
+            print(f"{path}  {image.width}x{image.height} {image.media_type}, seed {image.seed}")
+    return 0
+
+
+def checked(order: Order) -> GenerateOptions:
+    """The parameters, with the media type that the output's name asks for. Raises InvalidArgument."""
+    options = order.options.copy()
+    if order.to_stdout:
+        if order.count > 1 or order.as_json:
+            raise invalid(
+                "output", "-", "one image, without --json", "only one image fits stdout, and not beside --json"
+            )
+    elif order.output is not None:
+        for path in numbered(order.output, order.count):
+            check_folder(path)
+        asked = media_type_of(order.output)
+        if options.get("media_type") not in (None, asked):
+            wanted = EXTENSIONS.get(str(options["media_type"]), "png, jpeg or webp")
+            raise invalid(
+                "output", str(order.output), wanted, f"{order.output} does not fit --media-type; use {wanted}"
+            )
+        options["media_type"] = asked
+    if order.preview is not None:
+        check_folder(order.preview)
+    pack_params(order.prompt, order.count, **options)
+    return options
+
+
+async def _images(client: AsyncClient, order: Order, options: GenerateOptions, job: str, shown: Display) -> list[Image]:
+    update = partial(shown.update, order.prompt)
+    try:
+        return await client.generate(
+            order.prompt,
+            count=order.count,
+            job_id=job,
+            on_state=update,
+            on_progress=update,
+            on_preview=None if order.preview is None else partial(_save_preview, order.preview),
+            timeout=order.timeout,
+            **options,
+        )
+    except asyncio.CancelledError:
+        raise Interrupted(job, await end_job(client, job)) from None
+    except (RequestTimeout, ConnectionLost) as error:
+        if error.job is not None and (isinstance(error, RequestTimeout) or error.processed != "no"):
+            shown.note(f"to come back for it: pixwire fetch {job}")
+        raise
+
+
+async def end_job(client: AsyncClient, job: str) -> str | None:
+    """Cancels a job and waits a moment for its end. Returns its last known state, None when the server did not say."""
+    handle = client.job(job)
+    state = None
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            state = (await handle.cancel("interrupted")).state
+            state = (await handle.wait()).state
+    except (PixwireError, TimeoutError):
+        pass
+    return state
+
+
+def _save_preview(path: Path, preview: Preview) -> None:
+    preview.image.save(path)
+
+
+def image_map(image: Image, path: Path) -> dict[str, Any]:
+    """An image as a JSON object."""
+    return {
+        "path": str(path),
+        "media_type": image.media_type,
+        "width": image.width,
+        "height": image.height,
+        "seed": image.seed,
+        "bytes": len(image.data),
+    }

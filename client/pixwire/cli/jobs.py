@@ -1,0 +1,119 @@
+"""The commands about jobs that exist, and `ping`."""
+
+# ruff: noqa: ASYNC109 - `--timeout` is handed on to the library, which keeps it
+
+import time
+from pathlib import Path
+
+from pixwire_protocol.status import JobState, JobStatus
+
+from ..aio import connect
+from ..errors import job_ended
+from ..events import Event, StateChange
+from ..image import Image
+from ..requests import check_job_id
+from .exits import print_json, printable
+from .files import check_folder, save_all
+from .generate import image_map
+from .show import describe, display
+
+
+async def status(url: str, job: str, as_json: bool) -> int:
+    """Prints how a job is."""
+    check_job_id(job)
+    async with connect(url) as client:
+        found = await client.job(job).status()
+    _print_status(found, as_json)
+    return 0
+
+
+async def cancel(url: str, job: str, reason: str | None, as_json: bool) -> int:
+    """Asks for the end of a job and prints the state at that moment."""
+    check_job_id(job)
+    async with connect(url) as client:
+        found = await client.job(job).cancel(reason)
+    _print_status(found, as_json)
+    return 0
+
+
+async def fetch(
+    url: str, job: str, output: Path | None, index: int | None, timeout: float | None, as_json: bool
+) -> int:
+    """Waits for a job and saves its images, or the one at `index`."""
+    check_job_id(job)
+    if output is not None:
+        check_folder(output)
+    async with connect(url) as client:
+        handle = client.job(job)
+        images = (
+            [await handle.image(index, timeout=timeout)] if index is not None else await handle.images(timeout=timeout)
+        )
+    paths = save_all(images, output or Path(f"{job}{images[0].extension}"))
+    if as_json:
+        print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})
+    else:
+        _print_paths(images, paths)
+    return 0
+
+
+async def watch(url: str, job: str, timeout: float | None, as_json: bool) -> int:
+    """Shows a job until it ends: a bar, lines, or one JSON object per event."""
+    check_job_id(job)
+    last = None
+    with display(quiet=as_json) as shown:
+        async with connect(url) as client, client.job(job).events(timeout=timeout) as events:
+            async for event in events:
+                shown.update(job, event)
+                if as_json:
+                    print_json(_event_map(event))
+                if isinstance(event, StateChange):
+                    last = event.status
+    if last is not None and last.state is not JobState.SUCCEEDED:
+        raise job_ended(last)
+    return 0
+
+
+async def ping(url: str, count: int, as_json: bool) -> int:
+    """Measures the round trip."""
+    start = time.perf_counter()
+    async with connect(url) as client:
+        connected = time.perf_counter() - start
+        times = [await client.ping() for _ in range(count)]
+        server = client.server
+    milliseconds = [round(seconds * 1000, 3) for seconds in times]
+    if as_json:
+        about = {"url": url, "agent": server.agent, "server_id": server.server_id, "epoch": server.epoch}
+        print_json({**about, "connect_ms": round(connected * 1000, 3), "ping_ms": milliseconds})
+    else:
+        shown = ", ".join(f"{ms:g}" for ms in milliseconds)
+        print(f"{url}: {printable(server.agent)}, connected in {connected * 1000:.1f} ms, round trips {shown} ms")
+    return 0
+
+
+def _print_status(found: JobStatus, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_map())
+        return
+    lines = [f"{found.job}: {describe(StateChange(found.job, found.seq, found))}"]
+    if found.state is JobState.RUNNING:
+        lines[0] += f", step {found.step} of {found.steps}"
+    if found.attempt > 1:
+        lines.append(f"  attempt {found.attempt}")
+    for name, value in (found.params or {}).items():
+        lines.append(f"  {name}: {printable(str(value))}")
+    for made in found.artifacts:
+        size = f"{made.width}x{made.height} {made.media_type}, {made.size:,} bytes"
+        lines.append(f"  image {made.artifact}: {size}, seed {made.seed}")
+    print("\n".join(lines))
+
+
+def _print_paths(images: list[Image], paths: list[Path]) -> None:
+    for path, image in zip(paths, images, strict=True):
+        print(f"{path}  {image.width}x{image.height} {image.media_type}, seed {image.seed}")
+
+
+def _event_map(event: Event) -> dict[str, object]:
+    if isinstance(event, StateChange):
+        return {"event": "state", **event.status.to_map()}
+    kind = type(event).__name__.lower()
+    return {"event": kind, "job": event.job, "seq": event.seq, "step": event.step, "steps": event.steps}

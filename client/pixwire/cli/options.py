@@ -1,0 +1,58 @@
+"""The options of the command line: how each is called, what it says in the help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Flag = typer.Option
+Text = str | None
+
+Url = Annotated[
+    str, Flag("--url", envvar="PIXWIRE_URL", help="The server: pixwire://host[:port] or pixwire+unix:///path.")
+]
+Json = Annotated[bool, Flag("--json", help="Print JSON on stdout, for programs; errors too.")]
+Timeout = Annotated[
+    float | None, Flag("--timeout", min=0.0, help="Seconds to wait; the job goes on. [default: no limit]")
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
+
+Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")]
+Output = Annotated[
+    Path | None,
+    Flag(
+        "--output",
+        "-o",
+        help="File (.png .jpg .webp); out-1.png, out-2.png, ... for several; - is stdout. "
+        "[default: named after the prompt]",
+    ),
+]
+Negative = Annotated[Text, Flag("--negative", help="What the image must not show.")]
+Steps = Annotated[int | None, Flag("--steps", help="Denoising steps.")]
+Guidance = Annotated[float | None, Flag("--guidance", help="How closely to keep to the prompt.")]
+Seed = Annotated[int | None, Flag("--seed", help="Same seed, same image. [default: the server draws one]")]
+Width = Annotated[int | None, Flag("--width", help="Pixels.")]
+Height = Annotated[int | None, Flag("--height", help="Pixels.")]
+Count = Annotated[int, Flag("--count", "-n", help="How many images; image i has seed + i.")]
+Model = Annotated[Text, Flag("--model", help="A model of the server. [default: the server's]")]
+MediaType = Annotated[
+    Text, Flag("--media-type", help="image/png, image/jpeg or image/webp. [default: by the file's ending]")
+]
+PreviewFile = Annotated[Path | None, Flag("--preview", help="Keep the latest preview in this file.")]
+NewJobId = Annotated[Text, Flag("--job", help="Job id; the same id and arguments again attach to the job.")]
+
+Reason = Annotated[Text, Flag("--reason", help="Why, for the record.")]
+FetchOutput = Annotated[
+    Path | None, Flag("--output", "-o", help="File; numbered for several images. [default: named after the job]")
+]
+Index = Annotated[int | None, Flag("--index", min=0, help="Only this image; the first is 0.")]
+Pings = Annotated[int, Flag("--count", "-c", min=1, max=7, help="How many round trips to measure.")]
+
+DemoPrompts = Annotated[
+    list[str] | None, Flag("--prompt", help="Only this one; may be given several times. [default: six prompts]")
+]
+DemoFolder = Annotated[Path, Flag("--out", help="Folder for the pictures; made if missing.")]
+DemoSeed = Annotated[int, Flag("--seed", help="Seed of all the pictures.")]
+DemoModel = Annotated[
+    Path | None, Flag("--model", help="Folder of a diffusers pipeline. [default: the built-in model]")
+]

@@ -1,0 +1,133 @@
+"""How work in progress looks: bars on a terminal, plain lines elsewhere, nothing when the output is for a program."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ..events import Event, Preview, StateChange
+from .exits import printable
+
+LABEL = 40  # characters
+
+
+class Display(Protocol):
+    """Shows how several pieces of work come along. A context manager; `label` names one piece."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def update(self, label: str, event: Event) -> None:
+        """An event of the job behind `label` came."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+def display(*, quiet: bool) -> Display:
+    """The display that suits stderr."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        return Silence()
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+def short(label: str) -> str:
+    """A label, which may be a prompt of any length, on one line of a bar."""
+    text = " ".join(printable(label).split())
+    return text if len(text) <= LABEL else text[: LABEL - 1].rstrip() + "…"
+
+
+def describe(event: Event) -> str:
+    """An event in words."""
+    if not isinstance(event, StateChange):
+        return f"step {event.step} of {event.steps}"
+    status = event.status
+    if status.queue_position is not None:
+        return f"{status.state.value}, place {status.queue_position} in the queue"
+    if status.error is not None:
+        return f"{status.state.value}: {printable(status.error.message)}"
+    return status.state.value
+
+
+class Bars:
+    """One bar for each label, on a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, label: str, event: Event) -> None:
+        if isinstance(event, Preview):
+            return
+        task = self._tasks.get(label)
+        if task is None:
+            task = self._tasks[label] = self._progress.add_task(escape(short(label)), state="", total=None)
+        self._progress.update(task, completed=event.step, total=event.steps or None, state=describe(event))
+        if isinstance(event, StateChange) and event.state.terminal:
+            self._progress.stop_task(task)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(escape(text))
+
+
+class Lines:
+    """Each state once; steps are left out, they would fill a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, label: str, event: Event) -> None:
+        if isinstance(event, StateChange) and self._last.get(label) != event.state:
+            self._last[label] = event.state
+            self.note(f"{short(label)}: {describe(event)}")
+
+    def note(self, text: str) -> None:
+        self._console.print(escape(text), soft_wrap=True)
+
+
+class Silence:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, label: str, event: Event) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass

@@ -1,0 +1,88 @@
+"""What a job reports while it is on its way, and the queue that holds it for a slow reader. SPEC 9."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from pixwire_protocol.status import JobState, JobStatus
+
+from .image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """The job is in a new state (the first event of a watch says in which state it found the job)."""
+
+    job: str
+    seq: int
+    status: JobStatus
+
+    @property
+    def state(self) -> JobState:
+        """The new state."""
+        return self.status.state
+
+    @property
+    def step(self) -> int:
+        """Denoising steps done."""
+        return self.status.step
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps in all."""
+        return self.status.steps
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`step` of `steps` denoising steps are done. Older ones that were not read yet are dropped: the latest counts.
+
+    `attempt` counts from 1; after a crash of the engine the job starts again from its first step, with the next
+    attempt.
+    """
+
+    job: str
+    seq: int
+    step: int
+    steps: int
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the image looks like after `step` of `steps`: small, rough, latest wins."""
+
+    job: str
+    seq: int
+    step: int
+    steps: int
+    image: Image
+
+
+Event = StateChange | Progress | Preview
+
+
+class EventQueue:
+    """Events that wait to be read.
+
+    State changes are all kept (a job has a handful); of progress and of previews only the latest unread one, so a
+    reader that never reads holds a bounded amount of memory and a slow one is never behind.
+    """
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def push(self, event: Event) -> None:
+        """Adds an event, in place of an unread one of the same lossy kind."""
+        if not isinstance(event, StateChange):
+            for old in self._events:
+                if type(old) is type(event):
+                    self._events.remove(old)
+                    break
+        self._events.append(event)
+
+    def pop(self) -> Event:
+        """Takes the oldest event. Raises IndexError when there is none."""
+        return self._events.popleft()

@@ -1,0 +1,1 @@
+"""Stands in for the server when the demo is tested: quick, without torch, and able to misbehave."""

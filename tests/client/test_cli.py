@@ -1,0 +1,276 @@
+"""The command line, as a process, against a server that the test scripts."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from command_line import Command, Ended
+from scripted_server import Request, ScriptedServer
+
+from pixwire.cli import main
+from pixwire_protocol.messages import Cancel, Fetch, Message, Status, Submit, Watch
+from pixwire_protocol.params import parse
+from pixwire_protocol.registry import ErrorCode
+
+PNG = b"\x89PNG and so on" * 20
+
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])  # the loop of the test's server does not matter here
+
+
+Inside = Callable[..., Awaitable[Ended]]
+
+
+@pytest.fixture
+def inside(capsys: pytest.CaptureFixture[str]) -> Inside:
+    """Runs a command in a thread of this process: quicker than a process, for commands that no signal is sent to."""
+
+    def start(*arguments: str) -> Awaitable[Ended]:
+        async def end() -> Ended:
+            code = await asyncio.to_thread(main, arguments)
+            return Ended(code, *capsys.readouterr())
+
+        return asyncio.create_task(end())
+
+    return start
+
+
+# --- generate
+
+
+async def test_generate(server: ScriptedServer, tmp_path: Path) -> None:
+    arguments = (
+        "--seed",
+        "7",
+        "--steps",
+        "4",
+        "--guidance",
+        "5",
+        "--negative",
+        "blur",
+        "--width",
+        "64",
+        "--height",
+        "32",
+    )
+    command = await Command.start("generate", "a red circle", "-o", "out.png", *arguments, cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    params = parse(request.message.tail)
+    assert (params.prompt, params.seed, params.steps, params.guidance_scale) == ("a red circle", 7, 4, 5.0)
+    assert (params.negative_prompt, params.width, params.height, params.count) == ("blur", 64, 32, 1)
+    assert params.media_type == "image/png"
+    request.accept(queue_position=2)
+    request.change("running")
+    request.progress(2)
+    request.succeed([PNG])
+    ended = await command.end()
+    assert ended.code == 0, ended.err
+    assert ended.out == "out.png  64x64 image/png, seed 100\n"
+    assert ended.err.splitlines() == [
+        "a red circle: queued, place 2 in the queue",
+        "a red circle: running",
+        "a red circle: succeeded",
+    ]
+    assert (tmp_path / "out.png").read_bytes() == PNG
+
+
+async def test_several_images_and_json(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-n", "2", "-o", "a.webp", "--json", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    params = parse(request.message.tail)
+    assert (params.count, params.media_type) == (2, "image/webp")
+    request.accept()
+    request.succeed([PNG, PNG * 2])
+    ended = await command.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.json["job"] == request.job
+    assert [image["path"] for image in ended.json["images"]] == ["a-1.webp", "a-2.webp"]
+    assert [image["seed"] for image in ended.json["images"]] == [100, 101]
+    assert (tmp_path / "a-2.webp").read_bytes() == PNG * 2
+
+
+async def test_a_name_of_its_own(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "A red circle!", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    request.accept()
+    request.succeed([PNG])
+    assert (await command.end()).code == 0
+    assert (tmp_path / "a-red-circle-100.png").read_bytes() == PNG
+
+
+async def test_an_image_on_stdout(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "-", "--job", "j-1", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    assert request.job == "j-1"
+    request.accept()
+    request.succeed([b"image bytes"])
+    assert (await command.end()).out == "image bytes"
+
+
+async def test_previews(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "o.png", "--preview", "p.jpg", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    assert "preview" in request.message.want
+    request.accept("running")
+    request.preview(1, b"rough")
+    request.peer.flush()
+    request.succeed([PNG])
+    assert (await command.end()).code == 0
+    assert (tmp_path / "p.jpg").read_bytes() == b"rough"
+
+
+async def test_ctrl_c_cancels_the_job(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "out.png", "--json", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    request.accept("running")
+    request.progress(1)
+    command.interrupt()
+    assert await request.peer.resets.get() == request.stream
+    cancel = await server.next(Cancel)
+    assert (cancel.job, cancel.message.reason) == (request.job, "interrupted")
+    cancel.result("running")
+    watch = await server.next(Watch)
+    watch.accept("running")
+    watch.change("cancelled", end=True)
+    ended = await command.end()
+    assert ended.code == 130
+    assert ended.err == f"pixwire: interrupted; job {request.job} is cancelled\n"
+    assert (ended.error["job"], ended.error["state"], ended.error["exit_code"]) == (request.job, "cancelled", 130)
+    assert not (tmp_path / "out.png").exists()
+
+
+async def test_ctrl_c_when_the_server_is_gone(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "out.png", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    command.interrupt()
+    (await server.next(Cancel)).peer.cut()
+    ended = await command.end()
+    assert ended.code == 130
+    assert ended.err == f"pixwire: interrupted; job {request.job} may be going on\n"
+
+
+# --- exit codes
+
+Answer = Callable[[Request], None]
+BROKEN = {"code": 1285, "name": "PIPELINE_ERROR", "message": "no"}
+ANSWERS: dict[str, tuple[int, str, Answer]] = {
+    "failed": (1, "JobFailed", lambda r: r.result("failed", error=BROKEN)),
+    "cancelled": (1, "JobCancelled", lambda r: r.result("cancelled")),
+    "expired": (1, "JobExpired", lambda r: r.result("expired")),
+    "invalid": (2, "InvalidArgument", lambda r: r.error(ErrorCode.INVALID_ARGUMENT, details={"field": "width"})),
+    "cut": (3, "ConnectionLost", lambda r: r.peer.cut()),
+    "nonsense": (3, "ProtocolViolation", lambda r: r.result("queued")),
+    "full": (5, "QueueFull", lambda r: r.error(ErrorCode.QUEUE_FULL, "full", retry_after_ms=1500)),
+    "draining": (5, "Draining", lambda r: r.error(ErrorCode.DRAINING, "restart")),
+    "conflict": (6, "JobConflict", lambda r: r.error(ErrorCode.JOB_CONFLICT, "another job")),
+    "unsupported": (1, "RequestFailed", lambda r: r.error(ErrorCode.UNSUPPORTED, "kind")),
+}
+
+
+@pytest.mark.parametrize(("code", "name", "answer"), ANSWERS.values(), ids=ANSWERS.keys())
+async def test_exit_codes(
+    server: ScriptedServer, tmp_path: Path, inside: Inside, code: int, name: str, answer: Answer
+) -> None:
+    ending = inside("generate", "x", "-o", str(tmp_path / "out.png"), "--json", "--url", server.url)
+    answer(await server.next(Submit))
+    ended = await ending
+    assert ended.code == code
+    assert (ended.error["class"], ended.error["exit_code"]) == (name, code)
+    assert ended.err.startswith("pixwire: ")
+    assert ended.err.count("\n") == 1
+    assert ended.error["message"] in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+UNKNOWN: dict[str, type[Message]] = {"status": Status, "cancel": Cancel, "fetch": Watch, "watch": Watch}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_an_unknown_job(server: ScriptedServer, inside: Inside, name: str) -> None:
+    ending = inside(name, "nobody", "--json", "--url", server.url)
+    (await server.next(UNKNOWN[name])).error(ErrorCode.JOB_NOT_FOUND, "no such job")
+    ended = await ending
+    assert ended.code == 6
+    assert ended.error["name"] == "JOB_NOT_FOUND"
+    assert ended.err == "pixwire: no such job [JOB_NOT_FOUND]\n"
+
+
+async def test_timeout_says_how_to_come_back(server: ScriptedServer, tmp_path: Path, inside: Inside) -> None:
+    output = str(tmp_path / "out.png")
+    ending = inside("generate", "x", "-o", output, "--timeout", "0.05", "--url", server.url)
+    request = await server.next(Submit)
+    ended = await ending
+    assert ended.code == 4
+    assert f"pixwire fetch {request.job}" in ended.err
+    assert "within 0.05 s" in ended.err
+
+
+# --- the other commands
+
+
+@pytest.mark.req("PXW-SEC-006")
+async def test_status(server: ScriptedServer, inside: Inside) -> None:
+    for as_json in ([], ["--json"]):
+        command = inside("status", "j-1", *as_json, "--url", server.url)
+        request = await server.next(Status)
+        request.result("running", step=3, params={"prompt": "a red\x1b[2J circle", "seed": 7})
+        ended = await command
+        assert ended.code == 0
+        if as_json:
+            assert (ended.json["state"], ended.json["step"], ended.json["params"]["seed"]) == ("running", 3, 7)
+        else:
+            assert ended.out.splitlines() == [
+                "j-1: running, step 3 of 4",
+                "  prompt: a red\\x1b[2J circle",
+                "  seed: 7",
+            ]
+
+
+async def test_cancel(server: ScriptedServer, inside: Inside) -> None:
+    command = inside("cancel", "j-1", "--reason", "late", "--url", server.url)
+    request = await server.next(Cancel)
+    assert request.message.reason == "late"
+    request.result("cancelled")
+    assert (await command).out == "j-1: cancelled\n"
+
+
+async def test_fetch(server: ScriptedServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = inside("fetch", "j-1", "--url", server.url)
+    request = await server.next(Watch)
+    request.accept("running")
+    request.succeed([PNG, PNG])
+    assert (await command).out.split()[::5] == ["j-1-1.png", "j-1-2.png"]
+
+    command = inside("fetch", "j-1", "-o", "b.png", "--index", "1", "--json", "--url", server.url)
+    request = await server.next(Watch)
+    request.result("succeeded", artifacts=[request.info(i, PNG) for i in range(2)])
+    request = await server.next(Fetch)
+    request.image(1, PNG)
+    ended = await command
+    assert [image["path"] for image in ended.json["images"]] == ["b.png"]
+    assert (tmp_path / "b.png").read_bytes() == PNG
+
+
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1)])
+async def test_watch(server: ScriptedServer, inside: Inside, state: str, code: int) -> None:
+    command = inside("watch", "j-1", "--json", "--url", server.url)
+    request = await server.next(Watch)
+    request.accept("running")
+    request.progress(1)
+    request.peer.flush()
+    request.change(state, end=True)
+    ended = await command
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    assert [event.get("state", event.get("event")) for event in events][:3] == ["running", "progress", state]
+    assert ended.code == code
+    assert ("error" in events[-1]) == (code == 1)
+
+
+async def test_ping(server: ScriptedServer, inside: Inside) -> None:
+    ended = await inside("ping", "--json", "-c", "2", "--url", server.url)
+    assert len(ended.json["ping_ms"]) == 2
+    assert ended.json["agent"] == "scripted/1"
+    ended = await inside("ping", "--url", server.url)
+    assert ended.out.startswith(f"{server.url}: scripted/1, connected in ")

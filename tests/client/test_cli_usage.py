@@ -1,0 +1,84 @@
+"""Wrong usage, help, and what is not installed: the command line without a server."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from pixwire.cli import main
+
+WRONG: list[tuple[list[str], int, str]] = [
+    (["generate"], 2, "PROMPT"),
+    (["generate", " "], 2, "prompt"),
+    (["generate", "x", "--steps", "many"], 2, "--steps"),
+    (["generate", "x", "--steps", "9999"], 2, "steps"),
+    (["generate", "x", "-o", "a.gif"], 2, ".gif"),
+    (["generate", "x", "-o", "none/a.png"], 2, "none"),
+    (["generate", "x", "-o", "a.png", "--media-type", "image/jpeg"], 2, ".jpg"),
+    (["generate", "x", "-o", "-", "-n", "2"], 2, "stdout"),
+    (["generate", "x", "--job", "no spaces"], 2, "job id"),
+    (["generate", "x", "--url", "http://localhost"], 2, "not HTTP"),
+    (["generate", "x", "--url", "pixwire+unix:///nowhere/s"], 3, "no such file"),
+    (["status", "x y"], 2, "job id"),
+    (["dance"], 2, "dance"),
+    (["generate", "x", "--colour", "red"], 2, "--colour"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_wrong_usage_is_one_line(
+    arguments: list[str], code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIXWIRE_URL", "pixwire://127.0.0.1:1")
+    assert main(arguments) == code
+    out, err = capsys.readouterr()
+    assert err.startswith("pixwire: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert "  130  Ctrl-C" in out
+    for command in ("generate", "status", "watch", "cancel", "fetch", "ping", "demo", "serve"):
+        assert f"  {command} " in out
+    assert main(["generate", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert 'pixwire generate "a red circle on a blue background" -o circle.png' in out
+    assert "PIXWIRE_URL" in out
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "says"),
+    [
+        ("typer", ["ping"], "pixwire: the command line needs typer: pip install 'pixwire[cli]'"),
+        ("rich", ["ping"], "pixwire: the command line needs rich: pip install 'pixwire[cli]'"),
+        ("pixwire_server", ["serve"], "pixwire: serving needs the server: pip install pixwire-server"),
+    ],
+)
+def test_what_is_not_installed(
+    missing: str, arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("pixwire.cli.", missing))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("pixwire.cli.app", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"{says}\n"
+
+
+def test_serve_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def serve(arguments: list[str]) -> int:
+        seen.append(arguments)
+        return 7
+
+    package, module = ModuleType("pixwire_server"), ModuleType("pixwire_server.cli")
+    module.main = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pixwire_server", package)
+    monkeypatch.setitem(sys.modules, "pixwire_server.cli", module)
+    assert main(["serve", "--listen", "127.0.0.1:0", "--help"]) == 7
+    assert seen == [["--listen", "127.0.0.1:0", "--help"]]

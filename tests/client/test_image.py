@@ -1,0 +1,70 @@
+"""`pixwire.Image`."""
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+import pixwire
+
+
+def encoded(kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (4, 3), (255, 0, 0)).save(file, kind)
+    return file.getvalue()
+
+
+def image(data: bytes, media_type: str = "image/png") -> pixwire.Image:
+    return pixwire.Image(memoryview(data), media_type, 4, 3, seed=7, job="j", index=2, metadata={"etag": "e"})
+
+
+def test_bytes_and_repr() -> None:
+    made = image(encoded())
+    assert made.bytes == encoded()
+    assert repr(made) == f"<pixwire.Image 4x3 image/png, {len(encoded()):,} bytes, seed=7>"
+    assert made.extension == ".png"
+
+
+def test_save_replaces_the_file_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    assert image(encoded()).save(path) == path
+    assert path.read_bytes() == encoded()
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(OSError, match=r"a\.png"):
+        image(encoded()).save(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_to_pil() -> None:
+    decoded = image(encoded()).to_pil()
+    assert decoded.size == (4, 3)
+    assert decoded.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_to_pil_without_pillow_says_what_to_install() -> None:
+    code = "import sys; sys.modules['PIL'] = None; import pixwire; pixwire.Image(memoryview(b''), '', 1, 1).to_pil()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "ImportError: Image.to_pil() needs pillow: pip install pillow"
+
+
+def test_a_notebook_shows_png_and_jpeg() -> None:
+    png, jpeg = image(encoded()), image(encoded("JPEG"), "image/jpeg")
+    assert png._repr_png_() == encoded()
+    assert png._repr_jpeg_() is None
+    assert jpeg._repr_jpeg_() == encoded("JPEG")
+    assert jpeg._repr_png_() is None
+
+
+def test_pickle() -> None:
+    copy = pickle.loads(pickle.dumps(image(encoded())))
+    assert (copy.bytes, copy.seed, copy.job, copy.index, dict(copy.metadata)) == (encoded(), 7, "j", 2, {"etag": "e"})

@@ -1,0 +1,57 @@
+"""Server URLs."""
+
+import pytest
+
+from pixwire.errors import InvalidURL
+from pixwire.url import DEFAULT_URL, Endpoint, parse_url
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("pixwire://localhost", "localhost", 7499),
+        ("pixwire://localhost/", "localhost", 7499),
+        ("pixwire://10.0.0.7:80", "10.0.0.7", 80),
+        ("pixwire://[::1]:7000", "::1", 7000),
+        ("PIXWIRE://Example.org:65535", "example.org", 65535),
+    ],
+)
+def test_tcp(url: str, host: str, port: int) -> None:
+    assert parse_url(url) == Endpoint(url, host, port)
+
+
+def test_the_default_is_this_machine() -> None:
+    assert parse_url(DEFAULT_URL) == Endpoint(DEFAULT_URL, "127.0.0.1", 7499)
+
+
+def test_unix() -> None:
+    assert parse_url("pixwire+unix:///run/pix%20wire.sock").path == "/run/pix wire.sock"
+
+
+@pytest.mark.req("PXW-SEC-002")
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("pixwires://host", "TLS is not available yet"),
+        ("http://host:7499", "not HTTP"),
+        ("host:7499", "pixwire://host"),
+        ("", "pixwire://host"),
+        ("pixwire://", "host is missing"),
+        ("pixwire://:7499", "host is missing"),
+        ("pixwire://host:0", "port 0"),
+        ("pixwire://host:70000", "0-65535"),
+        ("pixwire://host:x", "x"),
+        ("pixwire://host/models", "'models'"),
+        ("pixwire://host?a=b", "'a=b'"),
+        ("pixwire://me:secret@host", "credentials"),
+        ("pixwire://[::1", "Invalid IPv6"),
+        ("pixwire+unix://run/pixwire.sock", "pixwire+unix:///run/pixwire.sock"),
+        ("pixwire+unix:///", "path of the socket"),
+    ],
+)
+def test_refused_with_advice(url: str, says: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        parse_url(url)
+    assert says in str(caught.value)
+    assert caught.value.url == url
+    assert isinstance(caught.value, ValueError)
