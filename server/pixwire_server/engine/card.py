@@ -1,0 +1,182 @@
+"""What a loaded pipeline can be asked for, read from its class and components."""
+
+import inspect
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pixwire_server.engine.api import ModelCard
+from pixwire_server.engine.folder import ModelRefusedError
+
+log = logging.getLogger(__name__)
+
+DEFAULTS_FILE = "pixwire_defaults.json"
+
+MAX_SIDE = 8192
+MAX_STEPS = 200
+MAX_COUNT = 16
+_DEFAULT_SIDE = 1024
+
+_REQUIRED = ("prompt", "height", "width", "num_inference_steps", "generator", "output_type", "num_images_per_prompt")
+
+_UNSUITABLE: Mapping[str, str] = {
+    "PAG": "it exchanges attention processors on the shared model",
+    "Img2Img": "it needs an image",
+    "Inpaint": "it needs an image and a mask",
+    "ControlNet": "it needs a control image",
+    "Control": "it needs a control image",
+    "Upscale": "it needs an image",
+    "InstructPix2Pix": "it needs an image",
+    "Depth2Img": "it needs an image",
+    "Combined": "it is a chain of several pipelines",
+    "KV": "it keeps attention caches in the model",
+}
+"""Parts of pipeline class names, and why such a pipeline cannot share a model with other requests."""
+
+_NAME = "name"
+_MAX_NAME = 100
+
+_OVERRIDES: Mapping[str, tuple[type[int] | type[float], float, float]] = {
+    "steps": (int, 1, MAX_STEPS),
+    "guidance_scale": (float, 0, 50),
+    "width": (int, 16, MAX_SIDE),
+    "height": (int, 16, MAX_SIDE),
+    "max_width": (int, 16, MAX_SIDE),
+    "max_height": (int, 16, MAX_SIDE),
+}
+"""Numbers in `pixwire_defaults.json`: type, least, greatest. Its one other key is `name`."""
+
+
+def check_pipeline_class(pipeline_class: Any) -> None:
+    """Raise ModelRefusedError unless the class makes images of a text alone, one denoiser call at a time."""
+    name = pipeline_class.__name__
+    for part, why in _UNSUITABLE.items():
+        if part in name:
+            raise ModelRefusedError(f"{name} cannot be served: {why}. Served are plain text-to-image pipelines.")
+    parameters = inspect.signature(pipeline_class.__call__).parameters
+    missing = [parameter for parameter in _REQUIRED if parameter not in parameters]
+    if missing:
+        raise ModelRefusedError(
+            f"{name} cannot be served: its call takes no {', '.join(missing)}. Served are text-to-image pipelines."
+        )
+    needed = [
+        p.name
+        for p in parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in {"self", "prompt"}
+    ]
+    if needed or "num_frames" in parameters:
+        raise ModelRefusedError(
+            f"{name} cannot be served: it needs {', '.join(needed) or 'num_frames'} besides a text."
+        )
+
+
+def check_pipeline(pipeline: Any) -> None:
+    """Raise ModelRefusedError for components that do not fit the engine; warn of those that only cost time."""
+    if denoiser(pipeline) is None:
+        raise ModelRefusedError(f"{type(pipeline).__name__} cannot be served: it has neither a unet nor a transformer.")
+    scheduler = type(pipeline.scheduler).__name__
+    if scheduler == "DPMSolverSDEScheduler":
+        raise ModelRefusedError(
+            "the scheduler DPMSolverSDEScheduler takes its noise from the global random state, so a seed would not "
+            "give the same image twice; use DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++"
+        )
+    if scheduler == "LMSDiscreteScheduler":
+        log.warning("LMSDiscreteScheduler costs about 2 ms of one core for each request and step; others cost 0.1 ms")
+
+
+def denoiser(pipeline: Any) -> Any:
+    """The model that is called in every step; None when there is none the engine knows."""
+    transformer = getattr(pipeline, "transformer", None)
+    return transformer if transformer is not None else getattr(pipeline, "unet", None)
+
+
+def describe(pipeline: Any, folder: Path, dtype: str) -> ModelCard:
+    """The card of a loaded pipeline. Raises ModelRefusedError for a defaults file that does not fit."""
+    model = denoiser(pipeline)
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    overrides = read_overrides(folder / DEFAULTS_FILE)
+    multiple = _size_multiple(pipeline, model)
+    height, width = _default_size(pipeline, model, multiple)
+    width, height = int(overrides.get("width", width)), int(overrides.get("height", height))
+    for side, value in (("width", width), ("height", height)):
+        if value % multiple:
+            raise ModelRefusedError(f"{folder / DEFAULTS_FILE}: {side} = {value} is not a multiple of {multiple}")
+    train_steps = pipeline.scheduler.config.get("num_train_timesteps") or MAX_STEPS
+    guidance = parameters["guidance_scale"].default if "guidance_scale" in parameters else None
+    if guidance is None and "true_cfg_scale" in parameters:
+        guidance = parameters["true_cfg_scale"].default
+    return ModelCard(
+        name=overrides.get(_NAME, folder.resolve().name),
+        pipeline_class=type(pipeline).__name__,
+        default_steps=int(overrides.get("steps", parameters["num_inference_steps"].default)),
+        default_guidance_scale=float(overrides.get("guidance_scale", guidance or 0.0)),
+        default_width=width,
+        default_height=height,
+        size_multiple=multiple,
+        max_width=int(overrides.get("max_width", _max_side(width, multiple))),
+        max_height=int(overrides.get("max_height", _max_side(height, multiple))),
+        max_steps=min(MAX_STEPS, int(train_steps)),
+        max_count=MAX_COUNT,
+        device=str(pipeline.device),
+        dtype=dtype,
+    )
+
+
+def read_overrides(path: Path) -> dict[str, Any]:
+    """The operator's defaults beside the model; empty without the file. Raises ModelRefusedError naming a bad key."""
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelRefusedError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelRefusedError(f"{path} must hold one JSON object")
+    for key, value in values.items():
+        if key == _NAME:
+            if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= _MAX_NAME:
+                raise ModelRefusedError(f"{path}: name = {value!r} must be 1 to {_MAX_NAME} printable characters")
+            continue
+        if key not in _OVERRIDES:
+            raise ModelRefusedError(f"{path}: unknown key {key!r}; known are {', '.join((_NAME, *_OVERRIDES))}")
+        kind, least, greatest = _OVERRIDES[key]
+        fits = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        if not fits or not least <= value <= greatest:
+            raise ModelRefusedError(f"{path}: {key} = {value!r} must be {kind.__name__} from {least} to {greatest}")
+    return values
+
+
+def _vae_scale(pipeline: Any) -> int:
+    return int(getattr(pipeline, "vae_scale_factor", 1))
+
+
+def _size_multiple(pipeline: Any, model: Any) -> int:
+    """Pixels of one token of the denoiser. Pipelines check for multiples of 8 whatever their VAE, hence that too."""
+    config = model.config
+    patch = config.get("patch_size") or max(config.get("all_patch_size") or (1,))
+    patch = max(patch) if isinstance(patch, list | tuple) else patch
+    if hasattr(pipeline, "_pack_latents") or hasattr(pipeline, "_patchify_latents"):
+        patch = max(patch, 2)  # done by the pipeline, not the model
+    return math.lcm(_vae_scale(pipeline) * int(patch), 8)
+
+
+def _default_size(pipeline: Any, model: Any, multiple: int) -> tuple[int, int]:
+    """Height and width the model was made for, in pixels, as its pipeline derives them."""
+    sample = getattr(pipeline, "default_sample_size", None) or model.config.get("sample_size")
+    if sample is None:
+        return _DEFAULT_SIDE // multiple * multiple, _DEFAULT_SIDE // multiple * multiple
+    height, width = (sample, sample) if isinstance(sample, int) else sample
+    scale = _vae_scale(pipeline)
+    return _rounded(height * scale, multiple), _rounded(width * scale, multiple)
+
+
+def _rounded(side: int, multiple: int) -> int:
+    return max(multiple, side // multiple * multiple)
+
+
+def _max_side(default: int, multiple: int) -> int:
+    """Twice the default: beyond it models repeat themselves, and memory grows with the fourth power of the side."""
+    return min(2 * default, MAX_SIDE // multiple * multiple)
