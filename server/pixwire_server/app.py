@@ -1,0 +1,198 @@
+"""The composition root: builds the parts out of the configuration, runs them until a signal, takes them down.
+
+start: sockets bound -> journal, engine and jobs ready -> door open -> one line on stdout
+stop:  no new connections, GOAWAY -> running jobs finish -> images on their way arrive -> engine and journal closed
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from pixwire_server import logs
+from pixwire_server.config import ServerConfig
+from pixwire_server.doors.door import Door
+from pixwire_server.doors.listeners import Listener, ListenError, bind_all
+from pixwire_server.doors.settings import DoorSettings
+from pixwire_server.engine.api import EngineConfig
+from pixwire_server.engine.process import EngineProcess
+from pixwire_server.jobs import Jobs, JobsSettings, StartupError, open_jobs
+
+log = logging.getLogger(__name__)
+
+EXIT_DRAINED, EXIT_FAILED = 0, 1
+DELIVERY_GRACE_S = 10.0
+"""How long images may still be on their way after the last job has ended."""
+AT_ONCE_S = 1.0
+"""How long the engine and the journal may take to close after a second signal."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+Outcome = TypeVar("Outcome")
+
+
+class StoppedError(Exception):
+    """A signal asked to stop what was being waited for."""
+
+
+class Signals:
+    """Counts SIGTERM and SIGINT: the first asks for a drain, the second for an immediate stop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._received: list[asyncio.Future[signal.Signals]] = [self._loop.create_future(), self._loop.create_future()]
+
+    def __enter__(self) -> "Signals":
+        for number in _SIGNALS:
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in _SIGNALS:
+            self._loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        for future in self._received:
+            if not future.done():
+                future.set_result(number)
+                return
+
+    @property
+    def first(self) -> "asyncio.Future[signal.Signals]":
+        return self._received[0]
+
+    @property
+    def second(self) -> "asyncio.Future[signal.Signals]":
+        return self._received[1]
+
+
+async def unless(stop: "asyncio.Future[signal.Signals]", work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """The outcome of `work`; StoppedError when `stop` is done first, after `work` was cancelled and has cleaned up."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StoppedError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def run(config: ServerConfig) -> int:
+    """Serve until a signal; returns the exit code of the process."""
+    logs.configure(config.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(config, _announce))
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+async def serve(
+    config: ServerConfig, announce: Callable[[str], None], make_engine: Callable[[], Any] = EngineProcess
+) -> int:
+    """The whole life of the server; `announce` gets the one line that says where it listens. Returns the exit code."""
+    with Signals() as signals:
+        try:
+            listeners = await bind_all(config.listen)
+            settings = jobs_settings(config)
+            log.info("loading %s; jobs and images are in %s", settings.engine.model_dir, settings.data_dir)
+            try:
+                jobs = await unless(signals.first, open_jobs(settings, make_engine=make_engine))
+            except BaseException:
+                for listener in listeners:
+                    listener.close()
+                raise
+        except StoppedError:
+            log.info("stopped before the engine was ready")
+            return EXIT_DRAINED
+        except (ListenError, StartupError) as error:
+            print(f"pixwire serve: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        try:
+            return await unless(signals.second, _serve(config, announce, signals, jobs, listeners))
+        except StoppedError:
+            number = signals.second.result()
+            log.warning("%s again: stopped at once", number.name)
+            return 128 + number
+
+
+async def _serve(
+    config: ServerConfig, announce: Callable[[str], None], signals: Signals, jobs: Jobs, listeners: list[Listener]
+) -> int:
+    """From ready jobs to closed ones."""
+    door = Door(jobs, door_settings(config, jobs.server_id))
+    try:
+        await door.open(listeners)
+        urls = ", ".join(listener.address.url for listener in listeners)
+        announce(f"pixwire: listening on {urls} (model {jobs.card.name}, device {jobs.card.device})")
+        await asyncio.wait((signals.first, jobs.fatal), return_when=asyncio.FIRST_COMPLETED)
+        if not signals.first.done():
+            log.error("%s", jobs.fatal.exception())
+            return EXIT_FAILED
+        log.info("%s: draining", signals.first.result().name)
+        door.begin_drain(config.drain_grace_s)
+        await jobs.drain(config.drain_grace_s)
+        await door.finish(DELIVERY_GRACE_S)
+        log.info("drained")
+        return EXIT_DRAINED
+    finally:
+        await door.abort()
+        with contextlib.suppress(TimeoutError):
+            # Nobody waits for an orderly end after a second signal; the journal is whole at every moment.
+            async with asyncio.timeout(AT_ONCE_S if signals.second.done() else None):
+                await jobs.close()
+
+
+def jobs_settings(config: ServerConfig) -> JobsSettings:
+    """What the job layer is told; the built-in model stands in for a model that was not named."""
+    engine = EngineConfig(
+        model_dir=str(config.model or _builtin_model()),
+        device=config.device,
+        dtype=config.dtype,
+        max_resident=config.max_resident,
+        max_rows=config.max_rows,
+        threads=config.threads,
+        exact=config.exact,
+        log_level=config.log_level.upper(),
+    )
+    return JobsSettings(data_dir=config.data_dir, engine=engine, queue_limit=config.queue_limit)
+
+
+def door_settings(config: ServerConfig, server_id: str) -> DoorSettings:
+    """What the door is told. The epoch is new at each start, so that clients see a restart."""
+    return DoorSettings(
+        agent=f"pixwire-server/{_version()}",
+        server_id=server_id,
+        epoch=secrets.token_hex(8),
+        max_connections=config.max_connections,
+        max_streams=config.max_streams,
+        handshake_timeout_s=config.handshake_timeout_s,
+        frame_timeout_s=config.frame_timeout_s,
+        idle_timeout_s=config.idle_timeout_s,
+        ping_timeout_s=config.ping_timeout_s,
+        write_stall_s=config.write_stall_s,
+    )
+
+
+def _builtin_model() -> Path:
+    from pixwire_server import builtin_model
+
+    return Path(builtin_model.path())
+
+
+def _version() -> str:
+    try:
+        return metadata.version("pixwire-server")
+    except metadata.PackageNotFoundError:  # running from a source tree
+        return "0"

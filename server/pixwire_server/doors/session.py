@@ -1,0 +1,95 @@
+"""What one connection means: each request becomes one call on Jobs, each answer goes back on the request's stream."""
+
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pixwire_protocol.connection import Received
+from pixwire_protocol.messages import Cancel, Fetch, Message, Reset, Result, Status, Submit, Watch
+from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.status import JobStatus
+from pixwire_server.doors.feed import LOSSY, Feed, Follow
+from pixwire_server.doors.images import ImageSender, Part
+from pixwire_server.doors.ports import JobsPort
+from pixwire_server.doors.replies import Replies
+from pixwire_server.jobs import RequestError, Submitted
+
+ANONYMOUS = "anonymous"
+PARAMS_TYPE = "application/msgpack"
+
+
+class Session:
+    """Handles the messages of one ready connection. Knows no socket; touches no job when the connection goes."""
+
+    def __init__(self, replies: Replies, jobs: JobsPort, principal: str = ANONYMOUS) -> None:
+        self._replies = replies
+        self._jobs = jobs
+        self._principal = principal
+
+    def handle(self, received: Received) -> None:
+        """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
+        message = received.message
+        if isinstance(message, Reset):
+            self._replies.drop(received.stream)
+            return
+        handler = _HANDLERS.get(type(message))
+        if handler is None:
+            return  # PONG, GOAWAY and the like concern the connection, not a stream
+        self._replies.begin(received.stream)
+        self._replies.guard(received.stream, handler, self, received.stream, message)
+
+    def _submit(self, stream: int, request: Submit) -> None:
+        if request.ct != PARAMS_TYPE:
+            raise RequestError(
+                ErrorCode.UNSUPPORTED,
+                f"parameters of type {request.ct!r} are not understood",
+                {"field": "ct", "value": request.ct, "allowed": PARAMS_TYPE},
+            )
+        future = self._jobs.submit(self._principal, request.job, request.kind, bytes(request.tail))
+        self._replies.when_done(stream, future, lambda submitted: self._submitted(stream, request, submitted))
+
+    def _submitted(self, stream: int, request: Submit, submitted: Submitted) -> None:
+        self._replies.took_effect(stream)
+        if request.watch or request.deliver:
+            follow = Follow(request.watch, self._lossy(request.want) if request.watch else frozenset(), request.deliver)
+            self._feed(stream, request.job, follow).start(duplicate=submitted.duplicate)
+        else:
+            body = submitted.status.to_map() | {"duplicate": submitted.duplicate}
+            self._replies.send(stream, Result(body), end=True)
+
+    def _watch(self, stream: int, request: Watch) -> None:
+        self._feed(stream, request.job, Follow(True, self._lossy(request.want), request.deliver)).start()
+
+    def _feed(self, stream: int, job_id: str, follow: Follow) -> Feed:
+        return Feed(self._replies, self._jobs, self._principal, stream, job_id, follow)
+
+    def _status(self, stream: int, request: Status) -> None:
+        self._answer(stream, self._jobs.status(self._principal, request.job))
+
+    def _cancel(self, stream: int, request: Cancel) -> None:
+        self._answer(stream, self._jobs.cancel(self._principal, request.job, request.reason or ""))
+
+    def _answer(self, stream: int, future: "Future[JobStatus]") -> None:
+        def send(status: JobStatus) -> None:
+            self._replies.send(stream, Result(status.to_map()), end=True)
+
+        self._replies.when_done(stream, future, send)
+
+    def _fetch(self, stream: int, request: Fetch) -> None:
+        part = Part(request.artifact, request.offset, request.length, request.etag)
+        ImageSender(self._replies, self._jobs, self._principal, stream, request.job, [part]).start()
+
+    def _lossy(self, want: Sequence[str]) -> frozenset[str]:
+        """The lossy events asked for that this connection knows (SPEC 6); other names are no error, they never come."""
+        peer = self._replies.connection.peer
+        known = LOSSY if peer is not None and "preview" in peer.features else LOSSY - {"preview"}
+        return known.intersection(want)
+
+
+_HANDLERS: dict[type[Message], Callable[[Session, int, Any], None]] = {
+    Submit: Session._submit,
+    Status: Session._status,
+    Watch: Session._watch,
+    Cancel: Session._cancel,
+    Fetch: Session._fetch,
+}

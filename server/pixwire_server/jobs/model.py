@@ -1,0 +1,176 @@
+"""A job as plain frozen data, and every way it may change. Pure: no clock, no I/O; a changed job is a new object."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pixwire_protocol.params import GenerateParams
+from pixwire_protocol.registry import ERRORS, ErrorCode
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+from pixwire_server.store import JobRow
+
+from .errors import incident
+from .state import Cause, next_state
+
+RECOVERY_GAP = 1_000_000
+"""What a restart adds to `seq`: more events than a job can have had since its last journalled one, so none is ever
+repeated.
+"""
+
+MAX_MESSAGE = 1000
+"""Characters kept of an error message: it is told to people, and travels in every status."""
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One accepted job. `seq` is the number of its latest event; the first is 1."""
+
+    position: int
+    """Its place in the order of arrival, over all jobs ever."""
+    principal: str
+    id: str
+    kind: str
+    fingerprint: str
+    params: GenerateParams
+    """The request with every choice made, also the seed: running it again makes the same image."""
+    submitted_ms: int
+    state: JobState = JobState.QUEUED
+    seq: int = 1
+    attempt: int = 1
+    """Which run this is, or will be; the first is 1."""
+    step: int = 0
+    steps: int = 0
+    finished_ms: int | None = None
+    cancel_reason: str | None = None
+    """Set when a cancel was asked for while the job was running."""
+    artifacts: tuple[ArtifactInfo, ...] = ()
+    error: JobError | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    engine: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.principal, self.id
+
+
+def change(job: Job, cause: Cause, **fields: Any) -> Job:
+    """The job after `cause`, with one more event. Raises IllegalTransition when it cannot happen to it now."""
+    return replace(job, state=next_state(job.state, cause), seq=job.seq + 1, **fields)
+
+
+def progressed(job: Job, step: int, steps: int) -> Job:
+    """The job after one more step: an event that is not journalled."""
+    return replace(job, seq=job.seq + 1, step=step, steps=steps)
+
+
+def lost(job: Job, max_attempts: int) -> tuple[Cause, dict[str, Any]]:
+    """What happens to a running job whose engine died: the arguments for `change`.
+
+    It waits for another attempt; it is cancelled if that was asked for; and it fails after `max_attempts`, so that a
+    job which kills its engine cannot do so for ever.
+    """
+    if job.cancel_reason is not None:
+        return Cause.CANCELLED, {"error": cancelled(job.cancel_reason)}
+    if job.attempt >= max_attempts:
+        message = f"the engine died in each of the {job.attempt} attempts to run this job; another request may work"
+        return Cause.FAILED, {"error": error(ErrorCode.WORKER_LOST, message)}
+    return Cause.REQUEUED, {"attempt": job.attempt + 1, "step": 0}
+
+
+def error(code: ErrorCode, message: str) -> JobError:
+    """The error of a job that ended badly."""
+    return JobError(code=int(code), name=code.name, message=message[:MAX_MESSAGE], retry=ERRORS[code].retry)
+
+
+def broken(defect: Exception) -> JobError:
+    """The error of a job that met a defect of this program, which is logged."""
+    return error(ErrorCode.INTERNAL, incident(defect))
+
+
+def cancelled(reason: str) -> JobError:
+    return error(ErrorCode.CANCELLED, reason or "cancelled on request")
+
+
+def status(job: Job, queue_position: int | None = None, *, with_params: bool = False) -> JobStatus:
+    """The job as the wire shows it."""
+    return JobStatus(
+        job=job.id,
+        kind=job.kind,
+        state=job.state,
+        seq=job.seq,
+        attempt=job.attempt,
+        step=job.step,
+        steps=job.steps,
+        seed=job.params.seed,
+        queue_position=queue_position,
+        artifacts=job.artifacts,
+        error=job.error,
+        timings=job.timings or None,
+        engine=job.engine or None,
+        params=job.params.to_map() if with_params else None,
+    )
+
+
+def to_row(job: Job) -> JobRow:
+    """The job as the journal keeps it."""
+    detail = {
+        "step": job.step,
+        "steps": job.steps,
+        "artifacts": [artifact.to_map() for artifact in job.artifacts],
+        "error": job.error and job.error.to_map(),
+        "timings": job.timings,
+        "engine": job.engine,
+    }
+    return JobRow(
+        position=job.position,
+        principal=job.principal,
+        job=job.id,
+        kind=job.kind,
+        fingerprint=job.fingerprint,
+        params=_to_json(job.params.to_map()),
+        submitted_ms=job.submitted_ms,
+        state=job.state.value,
+        seq=job.seq,
+        attempt=job.attempt,
+        finished_ms=job.finished_ms,
+        cancel_reason=job.cancel_reason,
+        detail=_to_json(detail),
+    )
+
+
+def from_row(row: JobRow) -> Job:
+    """The job that the journal kept."""
+    detail = json.loads(row.detail)
+    return Job(
+        position=row.position,
+        principal=row.principal,
+        id=row.job,
+        kind=row.kind,
+        fingerprint=row.fingerprint,
+        params=GenerateParams(**json.loads(row.params)),
+        submitted_ms=row.submitted_ms,
+        state=JobState(row.state),
+        seq=row.seq,
+        attempt=row.attempt,
+        step=detail["step"],
+        steps=detail["steps"],
+        finished_ms=row.finished_ms,
+        cancel_reason=row.cancel_reason,
+        artifacts=tuple(ArtifactInfo.from_map(artifact) for artifact in detail["artifacts"]),
+        error=JobError.from_map(detail["error"]) if detail["error"] else None,
+        timings=detail["timings"],
+        engine=detail["engine"],
+    )
+
+
+def recovered(job: Job, max_attempts: int, now_ms: int) -> Job:
+    """An unfinished job after a restart of the server: queued again, or at its end if it may not run again."""
+    job = replace(job, seq=job.seq + RECOVERY_GAP)
+    if job.state is JobState.QUEUED:
+        return job
+    cause, fields = lost(job, max_attempts)
+    job = change(job, cause, **fields)
+    return replace(job, finished_ms=now_ms) if job.state.terminal else job

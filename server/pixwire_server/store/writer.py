@@ -1,0 +1,119 @@
+"""Group commit: one thread that owns the writing connection and turns whatever waits into one transaction.
+
+A flush to disk costs the same for one row and for a hundred, so the operations that arrive while a commit runs share
+the next one. The futures of a batch are resolved by a single wake-up of the event loop.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .errors import StoreUnavailableError, from_sqlite
+
+_log = logging.getLogger(__name__)
+
+MAX_BATCH = 512
+"""Operations per transaction: bounds how long the first of them waits for the last."""
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], Any]
+Ticket = tuple[Operation, asyncio.Future[Any]]
+Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+
+class GroupWriter:
+    """Runs operations in order inside group-committed transactions. Call it from the loop's thread.
+
+    An operation's future resolves after its commit. When a transaction fails, the futures of its operations get a
+    StoreError and nothing of them is kept.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self.commits = 0
+        self.operations = 0
+        self._connection = connection
+        self._loop = loop
+        self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="pixwire-journal", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Run `operation` on the connection, in the order of the calls; its result or error arrives with the commit."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailableError("the journal is closed"))
+        else:
+            self._queue.put((operation, future))
+        return future
+
+    def refuse(self) -> None:
+        """Take no more operations; those that wait are still committed. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait until all is committed and close the connection; after `refuse`. Blocks: not for the loop's thread."""
+        self._thread.join()
+        self._connection.close()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            batch, more = self._take()
+            if batch:
+                self._deliver(self._commit(batch))
+
+    def _take(self) -> tuple[list[Ticket], bool]:
+        """Wait for one operation, then take all that have come meanwhile; False when there will be no more."""
+        batch: list[Ticket] = []
+        ticket = self._queue.get()
+        while ticket is not None:
+            batch.append(ticket)
+            if len(batch) == MAX_BATCH:
+                return batch, True
+            try:
+                ticket = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[Ticket]) -> list[Outcome]:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [operation(connection) for operation, _ in batch]
+            connection.execute("COMMIT")
+        except Exception as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            if len(batch) > 1 and not isinstance(error, sqlite3.OperationalError):
+                # one bad row must not take its neighbours along
+                return [outcome for ticket in batch for outcome in self._commit([ticket])]
+            _log.error("journal: %d operations were not committed: %s", len(batch), error)
+            return [
+                (future, None, from_sqlite(error) if isinstance(error, sqlite3.Error) else error) for _, future in batch
+            ]
+        self.commits += 1
+        self.operations += len(batch)
+        return [(future, result, None) for (_, future), result in zip(batch, results, strict=True)]
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+
+def _resolve(outcomes: list[Outcome]) -> None:
+    for future, result, error in outcomes:
+        if future.done():
+            continue  # cancelled by whoever asked; the work was done all the same
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

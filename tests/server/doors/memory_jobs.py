@@ -1,0 +1,246 @@
+"""Jobs in memory that a test plays by hand: it commits, runs, and finishes them, and sees what the door holds open."""
+
+import asyncio
+import mmap
+import weakref
+from asyncio import Future
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]  # it ships none
+
+from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+from pixwire_server.jobs import (
+    JobEvent,
+    OpenArtifact,
+    PreviewShown,
+    Progressed,
+    RequestError,
+    StateChanged,
+    Submitted,
+    Watch,
+)
+
+
+@dataclass
+class MemoryJob:
+    status: JobStatus
+    params: Mapping[str, Any]
+    tail: bytes
+    watches: list[Watch] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+
+
+class MappedImage:
+    """A file as the real store maps it; tells when it is closed."""
+
+    def __init__(self, path: Path, closed: Callable[[], None]) -> None:
+        with path.open("rb") as file:
+            self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.mapped = weakref.ref(self._map)
+        self.data = memoryview(self._map)
+        self._closed = closed
+
+    def close(self) -> None:
+        self.data = memoryview(b"")
+        self._map = None  # unmapped with the last slice that is still being sent
+        self._closed()
+
+
+class MemoryJobs:
+    """Satisfies `JobsPort`. With `hold` set, submits wait for `commit`; everything else answers at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: dict[tuple[str, str], MemoryJob] = {}
+        self.hold = False
+        self.held: list[Callable[[], None]] = []
+        self.refuse: BaseException | None = None
+        self.cancelled: list[tuple[str, str]] = []
+        self.open_images = 0
+        self._maps: list[weakref.ref[mmap.mmap]] = []
+        self.open_watches = 0
+        self._waiters: list[tuple[Callable[[], bool], Future[None]]] = []
+
+    # ------------------------------------------------------------------ the port
+
+    def submit(self, principal: str, job_id: str, kind: str, params_tail: bytes) -> "Future[Submitted]":
+        if self.refuse is not None:
+            raise self.refuse
+        if kind != "txt2img":
+            raise RequestError(ErrorCode.UNSUPPORTED, f"kind {kind!r}", {"field": "kind", "value": kind})
+        future: Future[Submitted] = asyncio.get_running_loop().create_future()
+        known = self.jobs.get((principal, job_id))
+        if known is not None and known.tail != params_tail:
+            future.set_exception(RequestError(ErrorCode.JOB_CONFLICT, "another request has this id"))
+            return future
+        if known is None:
+            status = JobStatus(job=job_id, kind=kind, state=JobState.QUEUED, seq=1, attempt=1, step=0, steps=0)
+            try:
+                known = MemoryJob(status, msgpack.unpackb(params_tail), params_tail)
+            except (ValueError, msgpack.UnpackException) as error:
+                raise RequestError(ErrorCode.INVALID_ARGUMENT, f"parameters: {error}") from error
+            self.jobs[principal, job_id] = known
+            submitted = Submitted(status, duplicate=False)
+        else:
+            submitted = Submitted(known.status, duplicate=True)
+
+        def commit() -> None:
+            if not future.done():
+                future.set_result(submitted)
+
+        if self.hold:
+            self.held.append(commit)
+        else:
+            commit()
+        self._notify()
+        return future
+
+    def status(self, principal: str, job_id: str, with_params: bool = True) -> "Future[JobStatus]":
+        future: Future[JobStatus] = asyncio.get_running_loop().create_future()
+        try:
+            job = self._find(principal, job_id)
+            future.set_result(replace(job.status, params=dict(job.params)) if with_params else job.status)
+        except RequestError as error:
+            future.set_exception(error)
+        return future
+
+    def watch(
+        self, principal: str, job_id: str, listener: Callable[[JobEvent], None], want: frozenset[str]
+    ) -> "Future[Watch]":
+        future: Future[Watch] = asyncio.get_running_loop().create_future()
+        try:
+            job = self._find(principal, job_id)
+        except RequestError as error:
+            future.set_exception(error)
+            return future
+
+        def closing(watch: Watch) -> None:
+            self.open_watches -= 1
+            job.watches.remove(watch)
+            self._notify()
+
+        watch = Watch(job.status, listener, want, closing)
+        self.open_watches += 1
+        job.watches.append(watch)
+        watch.release()
+        future.set_result(watch)
+        self._notify()
+        return future
+
+    def cancel(self, principal: str, job_id: str, reason: str) -> "Future[JobStatus]":
+        future: Future[JobStatus] = asyncio.get_running_loop().create_future()
+        try:
+            job = self._find(principal, job_id)
+        except RequestError as error:
+            future.set_exception(error)
+            return future
+        self.cancelled.append((job_id, reason))
+        if not job.status.state.terminal:
+            self.change(job_id, JobState.CANCELLED)
+        future.set_result(job.status)
+        return future
+
+    def artifact(self, principal: str, job_id: str, index: int, etag: str | None = None) -> "Future[OpenArtifact]":
+        future: Future[OpenArtifact] = asyncio.get_running_loop().create_future()
+        try:
+            job = self._find(principal, job_id)
+            if index >= len(job.images):
+                raise RequestError(ErrorCode.ARTIFACT_NOT_FOUND, f"no artifact {index}")
+            info = job.status.artifacts[index]
+            if etag is not None and etag != info.etag:
+                raise RequestError(ErrorCode.ARTIFACT_CHANGED, "another etag", {"field": "etag", "value": etag})
+        except RequestError as error:
+            future.set_exception(error)
+            return future
+        self.open_images += 1
+        self._notify()
+        image = MappedImage(job.images[index], self._image_closed)
+        self._maps.append(image.mapped)
+        future.set_result(OpenArtifact(info, image))
+        return future
+
+    # ------------------------------------------------------------------ the test's hand
+
+    def commit(self) -> None:
+        """Let the submits that wait be on disk."""
+        held, self.held = self.held, []
+        for release in held:
+            release()
+
+    @property
+    def mapped(self) -> int:
+        """Images whose bytes somebody still refers to."""
+        return sum(ref() is not None for ref in self._maps)
+
+    def change(self, job_id: str, state: JobState, *images: bytes, error: JobError | None = None) -> None:
+        """Move the job to `state` and tell its watches; `images` become its artifacts."""
+        job = self._find("anonymous", job_id)
+        artifacts = []
+        for index, image in enumerate(images):
+            path = self.folder / f"{job_id}-{index}"
+            path.write_bytes(image)
+            job.images.append(path)
+            artifacts.append(
+                ArtifactInfo(
+                    artifact=index,
+                    etag=f"{job_id}:{index}",
+                    size=len(image),
+                    media_type="image/png",
+                    width=8,
+                    height=8,
+                    seed=index,
+                )
+            )
+        job.status = replace(
+            job.status,
+            state=state,
+            seq=job.status.seq + 1,
+            artifacts=tuple(artifacts) or job.status.artifacts,
+            error=error,
+        )
+        self._tell(job, StateChanged(job.status), None)
+
+    def progress(self, job_id: str, step: int, steps: int = 10) -> None:
+        job = self._find("anonymous", job_id)
+        job.status = replace(job.status, seq=job.status.seq + 1, step=step, steps=steps)
+        self._tell(job, Progressed(job_id, job.status.seq, step, steps, job.status.attempt), "progress")
+
+    def preview(self, job_id: str, step: int, image: bytes) -> None:
+        job = self._find("anonymous", job_id)
+        job.status = replace(job.status, seq=job.status.seq + 1)
+        self._tell(job, PreviewShown(job_id, job.status.seq, step, 10, "image/jpeg", 8, 8, image), "preview")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is looked at after every change in here."""
+        if condition():
+            return
+        reached: Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((condition, reached))
+        async with asyncio.timeout(10):
+            await reached
+
+    # ------------------------------------------------------------------ inside
+
+    def _find(self, principal: str, job_id: str) -> MemoryJob:
+        try:
+            return self.jobs[principal, job_id]
+        except KeyError:
+            raise RequestError(ErrorCode.JOB_NOT_FOUND, f"there is no job {job_id!r}") from None
+
+    def _tell(self, job: MemoryJob, event: JobEvent, want: str | None) -> None:
+        for watch in list(job.watches):
+            if want is None or want in watch.want:
+                watch.tell(event)
+
+    def _image_closed(self) -> None:
+        self.open_images -= 1
+        self._notify()
+
+    def _notify(self) -> None:
+        for condition, reached in self._waiters:
+            if not reached.done() and condition():
+                reached.set_result(None)

@@ -1,0 +1,152 @@
+"""Anything in any order: submits, cancels, progress, ends, dying engines, crashes of the server.
+
+No job is ever lost, run beside a suspect, changed after its end, or told out of order.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pixwire_server.engine import api
+from pixwire_server.jobs import StateChanged
+
+from .conftest import Bench, picture
+
+PLACES = 2
+OFTEN = ["submit", "submit", "step", "finish", "die", "crash"]
+ACTIONS = [*OFTEN, "leave", "fail", "cancel", "confirm", "restart"]
+
+
+class Chaos:
+    """Does one action after the other to a job layer and checks it after each."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.bench = Bench(root / "data")
+        self.accepted: list[str] = []
+        self.ended: dict[str, Any] = {}
+        self.last_seq: dict[str, int] = {}
+
+    async def open(self, data_dir: Path | None = None) -> None:
+        await self.bench.open(data_dir, max_resident=PLACES, recent_limit=3)
+        for job in self.accepted:
+            await self.listen(job)
+
+    async def listen(self, job: str) -> None:
+        watch = await self.bench.jobs.watch("anonymous", job, self.heard, frozenset({"progress"}))
+        assert watch.snapshot.seq >= self.last_seq.get(job, 1)
+        self.last_seq[job] = watch.snapshot.seq
+
+    def heard(self, event: Any) -> None:
+        """Every event is newer than the one before, across all restarts."""
+        told = event.status if isinstance(event, StateChanged) else event
+        assert told.seq > self.last_seq[told.job]
+        self.last_seq[told.job] = told.seq
+
+    async def act(self, action: str, pick: Any) -> None:
+        running = list(self.bench.jobs._dispatcher._runs.values())
+        if action == "submit":
+            name = f"job-{len(self.accepted)}"
+            await self.bench.submit(name)
+            self.accepted.append(name)
+            await self.listen(name)
+        elif action == "cancel" and self.accepted:
+            await self.bench.cancel(pick(self.accepted))
+        elif action == "die":
+            number = len(self.bench.farm.engines)
+            self.bench.engine.exit(-9)
+            await self.bench.farm.until(lambda: len(self.bench.farm.engines) > number)
+            await self.bench.farm.until(lambda: self.bench.jobs._supervisor.ready)
+        elif action == "restart":
+            await self.bench.jobs.close()
+            await self.open()
+        elif action == "crash":
+            copy = self.root / f"copy-{len(list(self.root.iterdir()))}"
+            shutil.copytree(self.bench.data_dir, copy, ignore=shutil.ignore_patterns("lock", "*-shm"))
+            self.silence()
+            self.bench.data_dir = copy
+            await self.open()
+        elif running:
+            self.tell(action, pick(running))
+        await self.quiet()
+
+    def tell(self, action: str, run: Any) -> None:
+        engine, job = self.bench.engine, run.record.job
+        if action == "step":
+            for step in range(job.step + 1, job.step + 4):
+                engine.report(api.Progress(run.handle, min(step, 20), 20))
+        elif action == "leave":
+            engine.report(api.Left(run.handle))
+        elif action == "finish":
+            engine.finish(job.id, left=run.holds_place)
+        elif action == "fail":
+            engine.fail(job.id, api.FailureKind.PIPELINE_ERROR)
+        elif action == "confirm" and job.cancel_reason is not None:
+            engine.cancel(job.id, job.step)
+
+    def silence(self) -> None:
+        """The server that was copied goes on for itself; nobody listens to it any more."""
+        for record in self.bench.jobs._table.live.values():
+            record._watches.clear()
+
+    async def quiet(self) -> None:
+        """Until everything that was begun is on disk and told."""
+        jobs = self.bench.jobs
+        await jobs._until(lambda: not jobs._ledger.unsettled)
+        await jobs._ledger.flush()
+        jobs._dispatcher._pump()  # now rather than in the next turn
+        await jobs._ledger.flush()
+
+    async def check(self) -> None:
+        jobs = self.bench.jobs
+        runs = list(jobs._dispatcher._runs.values())
+        assert sum(run.holds_place for run in runs) <= PLACES
+        assert len(runs) == 1 or not any(run.record.job.attempt == 3 for run in runs)
+        queue = [record.job.position for record in jobs._table.queue]
+        assert queue == sorted(queue)
+        for job in self.accepted:
+            status = await self.bench.status(job)
+            assert status.seq >= self.last_seq[job]
+            assert status.attempt <= 3
+            if job in self.ended:
+                assert status == self.ended[job]
+            elif status.state.terminal:
+                self.ended[job] = status
+            else:
+                record = jobs._table.live["anonymous", job]
+                assert (record.run is not None) == (status.state == "running")
+                assert (status.queue_position is not None) == (status.state == "queued")
+            if status.state == "succeeded":
+                assert await self.bench.image(job) == picture(status.seed)
+
+    async def finish(self) -> None:
+        """Whatever happened, every job comes to an end."""
+        while len(self.ended) < len(self.accepted):
+            for run in list(self.bench.jobs._dispatcher._runs.values()):
+                self.tell("finish", run)
+            await self.quiet()
+            await self.check()
+
+
+async def play(actions: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        chaos = Chaos(Path(root))
+        try:
+            await chaos.open()
+            for action, number in actions:
+                await chaos.act(action, lambda choices, number=number: choices[number % len(choices)])
+                await chaos.check()
+            await chaos.finish()
+        finally:
+            await chaos.bench.close()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 50)), min_size=10, max_size=40))
+def test_anything_in_any_order(actions: list[tuple[str, int]]) -> None:
+    asyncio.run(asyncio.wait_for(play(actions), 120))

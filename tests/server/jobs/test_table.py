@@ -1,0 +1,76 @@
+"""The jobs in memory: order, places and the bound on those that have ended."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixwire_protocol.params import GenerateParams
+from pixwire_protocol.status import JobState
+from pixwire_server.jobs.model import Job
+from pixwire_server.jobs.pace import FIRST_GUESS_MS, MAX_MS, MIN_MS, Pace
+from pixwire_server.jobs.record import Record
+from pixwire_server.jobs.table import JobQueue, JobTable
+
+
+def a_record(position: int, state: JobState = JobState.QUEUED) -> Record:
+    params = GenerateParams("star")
+    return Record(Job(position, "anonymous", f"job-{position}", "txt2img", "f", params, 0, state), 0.0)
+
+
+@given(st.lists(st.integers(1, 50), unique=True), st.data())
+def test_the_queue_is_in_order_of_arrival_whatever_comes_back(positions: list[int], data: st.DataObject) -> None:
+    queue = JobQueue()
+    for position in positions:
+        queue.add(a_record(position))
+    gone = data.draw(st.lists(st.sampled_from(positions), unique=True)) if positions else []
+    back = data.draw(st.lists(st.sampled_from(gone), unique=True)) if gone else []
+    taken = {position: queue.take(position) for position in gone}
+    for position in back:
+        queue.add(taken[position])
+    left = sorted(set(positions) - set(gone) | set(back))
+    assert [record.job.position for record in queue] == left
+    assert len(queue) == len(left)
+    assert [queue.rank(record) for record in queue] == list(range(1, len(left) + 1))
+    assert all(queue.rank(taken[position]) is None for position in set(gone) - set(back))
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.integers(0, 5))
+def test_ended_jobs_are_kept_up_to_the_bound_the_last_used_longest(used: list[int], limit: int) -> None:
+    table, known = JobTable(limit), list[int]()
+    for position in used:
+        if table.get(("anonymous", f"job-{position}")) is None:
+            assert position not in known
+            table.add(a_record(position, JobState.SUCCEEDED))
+        known = [p for p in known if p != position] + [position]
+        known = known[-limit:] if limit else []
+        assert table.recent == len(known)
+    assert all(table.get(("anonymous", f"job-{position}")) for position in known)
+
+
+def test_a_live_job_is_never_dropped_and_moves_over_when_it_ends() -> None:
+    table = JobTable(1)
+    records = [a_record(n) for n in range(10)]
+    for record in records:
+        table.add(record)
+    assert (len(table.live), table.recent) == (10, 0)
+    for record in records:
+        record.job = replace(record.job, state=JobState.CANCELLED)
+        table.add(record)
+    assert (len(table.live), table.recent) == (0, 1)
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=30))
+def test_when_to_come_back_stays_within_reason(ends: list[float]) -> None:
+    pace = Pace()
+    assert pace.retry_after_ms() == FIRST_GUESS_MS
+    for now in sorted(ends):
+        pace.ended(now)
+        assert MIN_MS <= pace.retry_after_ms() <= MAX_MS
+
+
+def test_when_to_come_back_follows_the_pace() -> None:
+    pace = Pace()
+    for n in range(10):
+        pace.ended(n * 3.0)
+    assert pace.retry_after_ms() == 3000

@@ -1,0 +1,106 @@
+"""Images on real files: whole or not there, found by the hash of their bytes."""
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pixwire_server.store import ArtifactFiles
+
+
+@pytest.fixture
+async def artifacts(tmp_path: Path) -> AsyncIterator[ArtifactFiles]:
+    opened = ArtifactFiles(tmp_path, asyncio.get_running_loop())
+    yield opened
+    await asyncio.to_thread(opened.close)
+
+
+def files(data_dir: Path) -> list[Path]:
+    return sorted(path for path in (data_dir / "artifacts").rglob("*") if path.is_file())
+
+
+@pytest.mark.req("PXW-JOB-012")
+async def test_images_come_back_by_their_hash(artifacts: ArtifactFiles, tmp_path: Path) -> None:
+    images = [os.urandom(100_000), b"", b"small"]
+    etags = await artifacts.put(images)
+    assert etags == [hashlib.sha256(image).hexdigest() for image in images]
+    for etag, image in zip(etags, images, strict=True):
+        assert (tmp_path / "artifacts" / etag[:2] / etag).read_bytes() == image
+        blob = await artifacts.open(etag)
+        assert blob is not None
+        assert blob.data == image
+        assert blob.data.readonly
+        blob.close()
+
+
+async def test_the_same_image_is_kept_once(artifacts: ArtifactFiles, tmp_path: Path) -> None:
+    assert await artifacts.put([b"same", b"same"]) == (await artifacts.put([b"same"])) * 2
+    assert len(files(tmp_path)) == 1
+
+
+async def test_a_file_of_the_wrong_size_is_written_again(artifacts: ArtifactFiles, tmp_path: Path) -> None:
+    [etag] = await artifacts.put([b"whole"])
+    files(tmp_path)[0].write_bytes(b"who")
+    assert await artifacts.put([b"whole"]) == [etag]
+    assert files(tmp_path)[0].read_bytes() == b"whole"
+
+
+async def test_an_unknown_name_is_none(artifacts: ArtifactFiles) -> None:
+    assert await artifacts.open("0" * 64) is None
+
+
+async def test_closing_spares_slices_that_are_still_sent(artifacts: ArtifactFiles) -> None:
+    [etag] = await artifacts.put([b"0123456789"])
+    blob = await artifacts.open(etag)
+    assert blob is not None
+    piece = blob.data[3:6]
+    blob.close()
+    blob.close()  # harmless
+    assert piece == b"345"
+    assert len(blob.data) == 0
+
+
+LIMITED = """
+import asyncio, resource, sys
+from pathlib import Path
+from pixwire_server.store import ArtifactFiles, StoreFullError
+
+async def main():
+    artifacts = ArtifactFiles(Path(sys.argv[1]), asyncio.get_running_loop())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        await artifacts.put([b"fits", bytes(100_000)])
+    except StoreFullError as error:
+        print(error)
+    await artifacts.put([b"fits too"])
+    artifacts.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_no_room_leaves_no_half_image(tmp_path: Path) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "the image cannot be stored: File too large\n"
+    assert [path.read_bytes() for path in files(tmp_path)] != []
+    assert all(path.name == hashlib.sha256(path.read_bytes()).hexdigest() for path in files(tmp_path))
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.binary(max_size=3000), max_size=6))
+@pytest.mark.req("PXW-JOB-012")
+async def test_any_images(artifacts: ArtifactFiles, images: list[bytes]) -> None:
+    for etag, image in zip(await artifacts.put(images), images, strict=True):
+        blob = await artifacts.open(etag)
+        assert blob is not None
+        assert bytes(blob.data) == image
+        blob.close()
