@@ -1,0 +1,103 @@
+"""A real server in a real process, for the tests that want the whole thing."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 120.0  # a bound for a hung start, never a measure: loading torch on a busy machine takes a while
+STOP_SECONDS = 60.0
+
+
+class ServerProcess:
+    """`pixwire serve` on a free loopback port, with its own data directory and its log in a file.
+
+    `start` returns when the server prints where it listens, so the engine is ready; `stop` is SIGTERM and waits for the
+    drain; `kill` is SIGKILL.
+    """
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        self.data_dir = data_dir
+        self.options = options
+        self.log_path = data_dir.with_suffix(".log")
+        self.url = ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "ServerProcess":
+        command = [
+            sys.executable,
+            "-m",
+            "pixwire_server",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            str(self.data_dir),
+            *self.options,
+        ]
+        with self.log_path.open("a") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
+        assert self.process.stdout is not None
+        watchdog = threading.Timer(START_SECONDS, self.process.kill)
+        watchdog.start()
+        line = self.process.stdout.readline()
+        watchdog.cancel()
+        found = re.search(r"listening on (\S+)", line)
+        assert found, f"the server did not start: {line!r}\n{self.log()}"
+        self.url = found[1]
+        return self
+
+    def log(self) -> str:
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    def engine_pids(self) -> list[int]:
+        """The process ids of the server's children: its engine."""
+        assert self.process is not None
+        return [
+            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ]
+
+    def _finish(self, how: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(how)
+        code = self.process.wait(STOP_SECONDS)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process = None
+        return code
+
+    def stop(self) -> int:
+        return self._finish(signal.SIGTERM)
+
+    def kill(self) -> int:
+        return self._finish(signal.SIGKILL)
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Makes (not yet started) servers: `new_server("--max-resident", "1")`; what still runs at the end is killed."""
+    made: list[ServerProcess] = []
+
+    def make(*options: str, data_dir: Path | None = None) -> ServerProcess:
+        made.append(ServerProcess(data_dir or tmp_path / f"server-{len(made)}", *options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server with the built-in model, shared by the tests that leave it as they found it."""
+    shared = ServerProcess(tmp_path_factory.mktemp("shared") / "data", "--log-level", "debug").start()
+    yield shared
+    assert shared.stop() == 0, shared.log()

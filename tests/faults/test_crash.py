@@ -1,0 +1,96 @@
+"""An accepted job survives the death of server and engine; its image is the one an undisturbed server makes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pixwire
+import pytest
+
+PROMPTS = [
+    f"a {color} {shape} on a white background"
+    for color in ("red", "green", "blue", "yellow", "purple")
+    for shape in ("circle", "star")
+]
+
+
+def request(i: int) -> dict[str, Any]:
+    return {"prompt": PROMPTS[i], "seed": 7 + i, "steps": 10 + 2 * i}
+
+
+async def undisturbed(server: Any) -> list[bytes]:
+    async with await pixwire.connect(server.url) as client:
+        return [(await client.generate(**request(i), timeout=300)).bytes for i in range(10)]
+
+
+async def first_progress(job: pixwire.AsyncJob) -> None:
+    async for event in job.events():
+        if isinstance(event, pixwire.Progress) and event.step >= 1:
+            return
+
+
+@pytest.mark.req("PXW-JOB-003")
+async def test_kill_9_of_the_server_loses_no_accepted_job(new_server: Callable[..., Any]) -> None:
+    # Exact mode: a restart changes who shares a pass with whom, and the images shall be equal to the last bit.
+    reference = new_server("--exact", "true").start()
+    expected = await undisturbed(reference)
+    reference.stop()
+    victim = new_server("--max-resident", "4", "--exact", "true").start()
+    async with await pixwire.connect(victim.url) as client:
+        jobs = [await client.submit(**request(i)) for i in range(10)]
+        await first_progress(jobs[0])
+        victim.kill()
+    victim.start()
+    async with await pixwire.connect(victim.url) as client:
+        images = [await client.job(job.id).image(timeout=300) for job in jobs]
+        statuses = [await client.job(job.id).status() for job in jobs]
+    assert [image.bytes for image in images] == expected
+    assert statuses[0].attempt == 2  # it was running when the server died
+    assert all(status.state == "succeeded" for status in statuses)
+
+
+async def test_kill_9_of_the_engine_is_invisible_to_the_client(new_server: Callable[..., Any]) -> None:
+    server = new_server().start()
+    async with await pixwire.connect(server.url) as client:
+        expected = await client.generate("a red circle", seed=3, steps=150, timeout=300)
+        job = await client.submit("a red circle", seed=3, steps=150)
+        await first_progress(job)
+        for pid in server.engine_pids():
+            os.kill(pid, signal.SIGKILL)
+        image = await job.image(timeout=300)
+        status = await job.status()
+    assert image.bytes == expected.bytes
+    assert status.attempt == 2
+    assert server.stop() == 0
+
+
+async def test_a_job_that_kills_the_engine_every_time_fails_and_the_server_goes_on(
+    new_server: Callable[..., Any],
+) -> None:
+    server = new_server().start()
+    async with await pixwire.connect(server.url) as client:
+        job = await client.submit("a red circle", seed=3, steps=200)
+        attempts = set()
+        async for event in job.events():
+            if isinstance(event, pixwire.Progress) and event.attempt not in attempts:
+                attempts.add(event.attempt)
+                for pid in server.engine_pids():
+                    os.kill(pid, signal.SIGKILL)
+        status = await job.status()
+        assert (status.state, status.attempt, status.error.name) == ("failed", 3, "WORKER_LOST")
+        assert (await client.generate("a blue square", seed=1, steps=4, timeout=300)).width > 0
+
+
+async def test_sigterm_finishes_or_keeps_every_job(new_server: Callable[..., Any]) -> None:
+    server = new_server("--max-resident", "2", "--drain-grace-s", "0").start()
+    async with await pixwire.connect(server.url) as client:
+        jobs = [await client.submit(**request(i) | {"steps": 100}) for i in range(6)]
+        await first_progress(jobs[0])
+        code = await asyncio.to_thread(server.stop)
+    assert code == 0, server.log()
+    server.start()
+    async with await pixwire.connect(server.url) as client:
+        for i, job in enumerate(jobs):
+            assert (await client.job(job.id).image(timeout=300)).seed == 7 + i
