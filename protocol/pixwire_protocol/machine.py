@@ -3,16 +3,20 @@
 Decides nothing about single frames; keeps the books so that both halves stay consistent.
 """
 
+from typing import Final
+
 from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError, error_name
 from pixwire_protocol.flow import ReceiveWindow
 from pixwire_protocol.header import Buffer
 from pixwire_protocol.limits import Limits, default
 from pixwire_protocol.messages import GoAway, Hello, Message, Welcome, clip, encode, encode_within
 from pixwire_protocol.outbox import Outbox
-from pixwire_protocol.registry import MAGIC, MAJOR
 from pixwire_protocol.settings import Settings
 from pixwire_protocol.states import CONNECTION, Input, Role, State, StreamKind, StreamState
 from pixwire_protocol.streams import Frames, Stream
+
+# Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
+_CLOSED: Final = StreamState.CLOSED
 
 
 class Machine:
@@ -24,6 +28,8 @@ class Machine:
         self.state = State.START
         self.inputs = CONNECTION[role][State.START]
         """What is legal now."""
+        self.over = False
+        """Whether nothing can be received or sent any more."""
         self.peer: Hello | Welcome | None = None
         self.limits = Limits()
         """What the peer declared."""
@@ -44,6 +50,7 @@ class Machine:
     def move(self, state: State) -> None:
         """Go to a state that the table allowed."""
         self.state = state
+        self.over = state >= State.FAILED
         self.inputs = CONNECTION[self.role][state]
 
     def local(self, happened: Input) -> None:
@@ -53,11 +60,6 @@ class Machine:
             problem = f"{happened.name} is not possible for the {self.role.value} in state {self.state.name} (SPEC 3)"
             raise LocalProtocolError(problem)
         self.move(state)
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self.state >= State.FAILED
 
     def fail(self, error: RemoteProtocolError, last_words: list[Buffer] | None = None) -> None:
         """The connection is over: forget everything that waits, say why, ignore what comes."""
@@ -88,10 +90,6 @@ class Machine:
             last_stream = min(last_stream, self.goaway_sent.last_stream)
         return GoAway(last_stream, code, error_name(code), message, **times)
 
-    def preface(self, max_major: int = MAJOR) -> bytes:
-        """Our preface."""
-        return MAGIC + bytes((MAJOR, max_major, 0, 0))
-
     # ------------------------------------------------------------------ streams
 
     def open(self, stream: int, kind: StreamKind) -> Stream:
@@ -105,11 +103,11 @@ class Machine:
         found = self.streams.get(stream)
         if found is None and (stream <= 0 or stream > self.last_stream or not stream & 1):
             raise LocalProtocolError(f"stream {stream} was never opened (SPEC 7)")
-        return found if found is None or found.state is not StreamState.CLOSED else None
+        return found if found is None or found.state is not _CLOSED else None
 
     def finish(self, stream: Stream) -> None:
         """The stream is over. Bytes of it that were not consumed go back to the connection's window."""
-        stream.state = StreamState.CLOSED
+        stream.state = _CLOSED
         stream.sink = None
         if stream.receive is not None and stream.receive.outstanding:
             credit = self.window.consume(stream.receive.outstanding)

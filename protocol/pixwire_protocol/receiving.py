@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pixwire_protocol.errors import RemoteProtocolError, error_name
+from pixwire_protocol.greeting import make_preface, make_welcome
 from pixwire_protocol.header import Buffer
 from pixwire_protocol.incoming import Closed, Failed, Incoming, Ready, Received
 from pixwire_protocol.machine import Machine
@@ -37,10 +38,14 @@ from pixwire_protocol.messages import error_message as make_error
 from pixwire_protocol.parser import SKIP, FrameParser, Place
 from pixwire_protocol.registry import HEADER_SIZE, MAJOR, MAX_STREAM, PREFACE, ErrorCode, Flag
 from pixwire_protocol.rules import EXTENSIONS, KNOWN_TYPES, RULES, Rule
-from pixwire_protocol.states import Input, Role, State, StreamInput, StreamState, kind_of
+from pixwire_protocol.states import Input, Role, State, StreamState, kind_of
 from pixwire_protocol.streams import Stream
 
-_DATA_INPUTS: Final = frozenset([StreamInput.DATA, StreamInput.DATA_END])
+# Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
+_CLOSED: Final = StreamState.CLOSED
+_RECV_STREAM: Final = Input.RECV_STREAM
+_RECV_REQUEST: Final = Input.RECV_REQUEST
+
 SMALL_DATA: Final = 1024
 """DATA below this, without END, counts towards small_data_run."""
 
@@ -103,7 +108,7 @@ class Receiving:
 
     def is_receiving_data(self, stream: int) -> bool:
         """Whether the body under way is DATA of this stream."""
-        return self._stream == stream and self._rule.stream_input in _DATA_INPUTS
+        return self.parser.in_body and self._stream == stream and self._rule.is_data
 
     # ------------------------------------------------------------------ what the parser reports
 
@@ -113,14 +118,14 @@ class Receiving:
             if not min_major <= MAJOR <= max_major:
                 problem = f"the client speaks versions {min_major} to {max_major}, this server {MAJOR} (SPEC 6)"
                 error = RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
-                machine.fail(error, [machine.preface()])
+                machine.fail(error, [make_preface()])
                 raise error
             refusal = machine.goaway_sent
             if refusal is not None:  # refused before a word was said
-                machine.end([machine.preface() + b"".join(encode(refusal))])
+                machine.end([make_preface() + b"".join(encode(refusal))])
                 return
             machine.outbox.held = False
-            machine.outbox.control(([machine.preface()], len(PREFACE)))
+            machine.outbox.control(([make_preface()], len(PREFACE)))
         elif not min_major == max_major == MAJOR:
             problem = f"the server speaks versions {min_major} to {max_major}, this client {MAJOR} (SPEC 6)"
             raise RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
@@ -145,15 +150,15 @@ class Receiving:
             problem = f"{rule.codec.spec.name} is not allowed in state {self._machine.state.name} (SPEC 3)"
             raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
         self._rule, self._stream, self._next_state = rule, stream, state
-        if happened is Input.RECV_STREAM:
+        if happened is _RECV_STREAM:
             return self._on_stream_header(rule, stream, length)
-        if happened is Input.RECV_REQUEST:
+        if happened is _RECV_REQUEST:
             return self._on_request_header(stream)
         return None
 
     def on_frame(self, head: bytes, tail: Buffer, placed: bool) -> None:
         rule, stream = self._rule, self._stream
-        if rule.stream_input in _DATA_INPUTS:
+        if rule.is_data:
             self._on_data(Data(tail, placed))
             return
         try:
@@ -161,7 +166,7 @@ class Receiving:
         except RemoteProtocolError as error:
             if not error.stream:
                 raise
-            if rule.on_stream is Input.RECV_REQUEST:
+            if rule.on_stream is _RECV_REQUEST:
                 self._refuse(stream, error.code, error.message, error.details)
             else:
                 self._on_stream_fault(error, answer=not rule.ends_stream)
@@ -196,9 +201,9 @@ class Receiving:
         machine = self._machine
         found = machine.streams.get(stream)
         # A server's stream takes CREDIT and RESET until its last frame has left.
-        if found is None or (found.state is StreamState.CLOSED and not self._is_server):
+        if found is None or (found.state is _CLOSED and not self._is_server):
             self._check_opened(stream)
-            if rule.stream_input in _DATA_INPUTS:
+            if rule.is_data:
                 # Late DATA is thrown away, but it was under way and is paid for: take the credit and give it back.
                 machine.window.receive(length, "the connection")
                 credit = machine.window.consume(length)
@@ -212,7 +217,7 @@ class Receiving:
             problem = f"{rule.stream_input.name} is not allowed on stream {stream} in state {found.state.name} (SPEC 7)"
             raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
         self._next_stream_state = state
-        return self._on_data_header(rule, found, length) if rule.stream_input in _DATA_INPUTS else None
+        return self._on_data_header(rule, found, length) if rule.is_data else None
 
     def _on_data_header(self, rule: Rule, stream: Stream, length: int) -> Place:
         machine = self._machine
@@ -274,7 +279,7 @@ class Receiving:
         machine = self._machine
         stream = error.stream or 0
         found = machine.streams.get(stream)
-        if found is None or found.state is StreamState.CLOSED:
+        if found is None or found.state is _CLOSED:
             return  # ended while the frame was coming in
         if self._is_server:
             buffers = machine.encode(make_error(error.code, error.message, details=error.details), stream, Flag.END)
@@ -293,15 +298,7 @@ class Receiving:
         machine, settings = self._machine, self._machine.settings
         features = tuple(name for name in message.features if name in settings.features)
         self._meet(message)
-        welcome = Welcome(
-            agent=settings.agent,
-            server_id=settings.server_id,
-            epoch=settings.epoch,
-            features=features,
-            durable=settings.durable,
-            limits=settings.limits,
-        )
-        machine.control(welcome)
+        machine.control(make_welcome(settings, features))
         self.events.append(Ready(message))
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -345,7 +342,7 @@ class Receiving:
         text = message.message or "the server is going away"
         for stream in sorted(stream for stream in machine.streams if stream > message.last_stream):
             error = make_error(ErrorCode.DRAINING, text, processed="no", retry_after_ms=message.reconnect_after_ms)
-            if machine.streams[stream].state is not StreamState.CLOSED:
+            if machine.streams[stream].state is not _CLOSED:
                 self.events.append(Received(stream, error, True))
                 machine.finish(machine.streams[stream])
 
@@ -367,7 +364,7 @@ class Receiving:
     def _on_reply(self, message: Message) -> None:
         """Client: RESULT, EVENT or PREVIEW."""
         stream = self._machine.streams.get(self._stream)
-        if stream is None or stream.state is StreamState.CLOSED:
+        if stream is None or stream.state is _CLOSED:
             return  # reset while its body was under way
         stream.state = self._next_stream_state
         end = self._rule.end
@@ -390,7 +387,7 @@ class Receiving:
         stream = self._machine.streams.get(self._stream)
         if stream is None:
             return
-        if stream.state is not StreamState.CLOSED or stream.bulk:
+        if stream.state is not _CLOSED or stream.bulk:
             self.events.append(Received(stream.id, message, True))
         self._machine.finish(stream)
 

@@ -19,6 +19,7 @@ class Rule:
 
     on_zero, on_stream   what its arrival on stream 0 / on a stream means; None: not allowed there
     stream_input         what it does to a stream (frames of the server)
+    is_data              whether it is DATA
     has_head             whether there is a head
     tail_size            the only size its tail may have, or None for any
     """
@@ -28,6 +29,7 @@ class Rule:
     on_zero: Input | None
     on_stream: Input | None
     stream_input: StreamInput | None
+    is_data: bool
     has_head: bool
     tail_size: int | None
 
@@ -71,6 +73,7 @@ def _rule(codec: Codec, end: bool) -> Rule:
         on_zero=_ZERO[spec.name] if zero else None,
         on_stream=(Input.RECV_REQUEST if spec.stream == "new" else Input.RECV_STREAM) if stream else None,
         stream_input=_STREAM.get((spec.name, end)),
+        is_data=spec.tail == "data",
         has_head=codec.has_head,
         tail_size=_TAIL_SIZES.get(spec.tail),
     )

@@ -210,10 +210,19 @@ def test_local_calls_at_any_time(place: tuple[Role, str], parts: list[bytes], da
     connection = STATES[state](role)
     streams = st.integers(-1, 9)
     for part in [*parts, b""]:
-        connection.receive(part)
+        rest = part
+        if data.draw(st.booleans()):  # some of it by the buffer, with the calls in between
+            place = connection.get_buffer()
+            count = min(len(place), len(rest))
+            place[:count], rest = rest[:count], rest[count:]
+        else:
+            count = 0
         for name in data.draw(st.lists(st.sampled_from(sorted(CALLS)), max_size=4)):
             with contextlib.suppress(LocalProtocolError):
                 CALLS[name](connection, data.draw(streams))
+        if count:
+            connection.buffer_updated(count)
+        connection.receive(rest)
     drain(connection)
     assert all(isinstance(item, Closed | Failed) for item in connection.receive_eof())
 

@@ -278,6 +278,31 @@ def test_a_sink_set_while_its_buffer_is_lent_waits_for_the_next_frame() -> None:
     assert bytes(first.message.tail) == PICTURE[:20_000]
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("same", [False, True])
+def test_a_sink_may_be_set_again_in_the_middle_of_a_frame(way: str, same: bool) -> None:
+    connection, stream, place = fetch()
+    data = chunks(stream, PICTURE, 20_000)
+    connection.set_sink(stream, memoryview(place))
+    WAYS[way](connection, iter([data[:9_000]]))
+    final = place if same else bytearray(len(PICTURE))
+    connection.set_sink(stream, memoryview(final))
+    incoming = WAYS[way](connection, iter([data[9_000:]]))
+    assert [item.message.placed for item in incoming if isinstance(item, Received) and isinstance(item.message, m.Data)]
+    assert final == PICTURE
+
+
+def test_a_sink_too_small_for_the_frame_under_way_changes_nothing() -> None:
+    connection, stream, place = fetch()
+    data = chunks(stream, PICTURE, 20_000)
+    connection.set_sink(stream, memoryview(place))
+    connection.receive(data[:9_000])
+    connection.set_sink(stream, memoryview(bytearray(10_000)))
+    connection.set_sink(stream, memoryview(bytearray(0)))
+    connection.receive(data[9_000:])
+    assert place == PICTURE
+
+
 def test_a_frame_that_does_not_fit_comes_unplaced_and_ends_the_sink() -> None:
     connection, stream, _ = fetch()
     small = bytearray(25_000)
