@@ -14,7 +14,7 @@ class Echo(asyncio.Protocol):
     """Sends back what arrives, at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports share no base class with asyncio's
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports share no base class with asyncio's
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -32,7 +32,7 @@ class EchoClient(asyncio.Protocol):
         self.received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports share no base class with asyncio's
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports share no base class with asyncio's
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)

@@ -6,8 +6,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-import pixwire
 import pytest
+
+import pixwire
 
 PROMPTS = [
     f"a {color} {shape} on a white background"
