@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything imports torch: tiny tensors are slower with several threads, and exact images need one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 START_SECONDS = 120.0  # a bound for a hung start, never a measure: loading torch on a busy machine takes a while
 STOP_SECONDS = 60.0
 
@@ -41,9 +44,7 @@ class ServerProcess:
             *self.options,
         ]
         with self.log_path.open("a") as log:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-            )
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self.process.stdout is not None
         watchdog = threading.Timer(START_SECONDS, self.process.kill)
         watchdog.start()

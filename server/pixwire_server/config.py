@@ -128,11 +128,11 @@ class ServerConfig(BaseSettings):
         _ENGINE, "Number type of the weights; auto is float32 on a CPU, a 16-bit type on a GPU.", default="auto"
     )
     threads: int = _field(
-        _ENGINE, "Threads torch computes with; 0 leaves the choice to torch.", metavar="N", default=0, ge=0, le=1024
+        _ENGINE, "Threads torch computes with; 0 takes the cores there are.", metavar="N", default=0, ge=0, le=1024
     )
     exact: bool = _field(
         _ENGINE,
-        "Give bit-identical images whatever else shares the forward passes, at the cost of speed.",
+        "Give bit-identical images whatever else shares the forward passes, at the cost of speed; uses one thread.",
         default=False,
     )
     max_resident: int = _field(

@@ -35,10 +35,11 @@ async def first_progress(job: pixwire.AsyncJob) -> None:
 @pytest.mark.req("PXW-JOB-003")
 async def test_kill_9_of_the_server_loses_no_accepted_job(new_server: Callable[..., Any]) -> None:
     # Exact mode: a restart changes who shares a pass with whom, and the images shall be equal to the last bit.
-    reference = new_server("--exact", "true").start()
+    exact = ("--exact", "--threads", "2")
+    reference = new_server(*exact).start()
     expected = await undisturbed(reference)
     reference.stop()
-    victim = new_server("--max-resident", "4", "--exact", "true").start()
+    victim = new_server("--max-resident", "4", *exact).start()
     async with await pixwire.connect(victim.url) as client:
         jobs = [await client.submit(**request(i)) for i in range(10)]
         await first_progress(jobs[0])

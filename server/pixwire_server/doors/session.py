@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pixwire_protocol.connection import Received
-from pixwire_protocol.messages import Cancel, Fetch, Message, Reset, Result, Status, Submit, Watch
+from pixwire_protocol.messages import Cancel, Error, Fetch, Message, Reset, Result, Status, Submit, Watch
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobStatus
 from pixwire_server.doors.feed import LOSSY, Feed, Follow
@@ -29,7 +29,7 @@ class Session:
     def handle(self, received: Received) -> None:
         """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
         message = received.message
-        if isinstance(message, Reset):
+        if isinstance(message, Reset | Error):
             self._replies.drop(received.stream)
             return
         handler = _HANDLERS.get(type(message))

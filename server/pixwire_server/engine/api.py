@@ -35,7 +35,7 @@ class EngineConfig:
 
     `max_rows` bounds the rows of one forward pass (a request with guidance is two rows per image). `max_resident` is
     for the sender: the engine runs whatever it is sent. `threads` 0 means as many as this process may use. `exact`
-    trades speed for images that do not depend on their neighbours.
+    trades speed for images that do not depend on their neighbours; it computes with one thread.
     """
 
     model_dir: str

@@ -119,7 +119,7 @@ def _serve(link: Link, config: EngineConfig) -> int:
         from pixwire_server.engine.service import Service
 
         quiet_libraries()
-        _set_threads(config.threads)
+        _set_threads(config)
         model = load(config)
     except ModelRefusedError as error:
         log.error("%s", error)
@@ -170,11 +170,17 @@ def _loop(link: Link, service: "Service", pulse: Pulse) -> None:
         pulse.turn(service.heartbeat())
 
 
-def _set_threads(threads: int) -> None:
+def _set_threads(config: EngineConfig) -> None:
+    """Exact mode computes with one thread: several divide the rows of a pass among them, and what a row rounds to then
+    depends on its place (measured: images differ with 2 threads, none with 1)."""
     import torch
 
-    if threads > 0 or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads or usable_cores())
+    if config.exact:
+        if config.threads > 1:
+            log.warning("exact mode computes with one thread; threads = %d is not used", config.threads)
+        torch.set_num_threads(1)
+    elif config.threads > 0 or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(config.threads or usable_cores())
 
 
 def usable_cores() -> int:

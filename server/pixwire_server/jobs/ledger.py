@@ -52,13 +52,12 @@ class Ledger:
         record.emit(StateChanged(self.status(record)))
 
     def note_cancel(self, record: Record, reason: str) -> asyncio.Future[bool]:
-        """Journal that this running job is to be cancelled, so that no restart runs it again; the first reason counts.
+        """Journal that this running job is to be cancelled, so that no restart runs it again. A repeat changes nothing.
 
         The future fails with StoreError.
         """
-        if record.job.cancel_reason is not None:
-            reason = record.job.cancel_reason
-        record.job = replace(record.job, cancel_reason=reason, seq=record.job.seq + 1)
+        if record.job.cancel_reason is None:
+            record.job = replace(record.job, cancel_reason=reason, seq=record.job.seq + 1)
         return self._write(record.job)
 
     def settle(self, record: Record, cause: Cause, **fields: Any) -> asyncio.Future[JobStatus]:

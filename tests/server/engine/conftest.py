@@ -1,11 +1,9 @@
-"""Makes the helper modules of this folder importable and keeps torch to one thread."""
+"""Makes the helper modules of this folder importable."""
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

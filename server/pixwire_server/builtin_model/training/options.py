@@ -1,0 +1,48 @@
+"""What a training run is told, and where it keeps its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run; a stage ends, its learning rate at zero, at its minutes or its steps, whichever comes first."""
+
+    out: Path
+    seed: int = 0
+    device: str = "cpu"
+    processes: int = 2
+    scenes: int = 64_000
+    broad_scenes: int = 64_000
+    text_minutes: float = 4.0
+    text_steps: int = 1_000_000
+    text_batch: int = 128
+    vae_minutes: float = 12.0
+    vae_steps: int = 1_000_000
+    vae_batch: int = 16
+    unet_minutes: float = 76.0
+    unet_steps: int = 1_000_000
+    unet_batch: int = 32
+    unet_rate: float = 1e-3
+    polish_minutes: float = 6.0
+    polish_steps: int = 1_000_000
+    evaluate: int = 100
+    report_seconds: float = 20.0
+    checkpoint_seconds: float = 120.0
+
+    @property
+    def workers(self) -> int:
+        """Processes that train together; a GPU has one."""
+        return self.processes if self.device == "cpu" else 1
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints, drawn scenes and the log."""
+        return self.out / "work"
+
+    @property
+    def pipeline(self) -> Path:
+        """The diffusers folder."""
+        return self.out / "pipeline"

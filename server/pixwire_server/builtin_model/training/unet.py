@@ -1,0 +1,134 @@
+"""The denoiser: v-prediction on 16x16x4 latents, conditioned on the frozen text encoder.
+
+The text reaches it twice, both ways part of diffusers' own UNet, so that the plain pipeline runs it: by
+cross-attention, and pooled (``addition_embed_type="text"``) into the time embedding that scales and shifts every
+residual block.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+
+from .. import language
+from . import data, vae
+from . import text as text_stage
+from . import tokenizer as tokens
+from .loop import Budget, Loop, autocast, is_main, log, rank, replace
+from .options import Options
+from .pipeline import write_pipeline
+
+WIDTHS = (64, 96, 112)
+WORDINGS = 3
+EMPTY_SHARE = 0.1
+#: From this share of the training on, the broad scenes are shown as well.
+BROAD_FROM = 0.15
+#: Timesteps are 1000 * u**NOISE_BIAS for u even in [0, 1): below 1 means more high noise, where the layout is decided.
+NOISE_BIAS = 0.8
+#: The weight of the v error is min(1, LOW_NOISE_CAP * (1 - alpha)): 1 but for the last, nearly clean steps.
+LOW_NOISE_CAP = 5.0
+
+
+def build() -> Any:
+    """A new denoiser."""
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        cross_attention_dim=text_stage.WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+    )
+
+
+def build_scheduler() -> Any:
+    """DDIM on a schedule that ends in pure noise, its steps counted from there."""
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+def encode_prompts(options: Options) -> None:
+    """Word every training scene WORDINGS times: work/prompts-<set>.pt, int16 (scenes, WORDINGS, MAX_TOKENS)."""
+    tokenizer = tokens.build()
+    for name in data.SETS:
+        target = options.work / f"prompts-{name}.pt"
+        if not target.exists():
+            rng = random.Random(f"words/{options.seed}/{name}")
+            prompts = [language.phrase(spec, rng) for spec in data.specs(options, name) for _ in range(WORDINGS)]
+            parts = [tokens.encode(tokenizer, prompts[i : i + 20_000]).short() for i in range(0, len(prompts), 20_000)]
+            ids = torch.cat(parts).view(-1, WORDINGS, tokens.MAX_TOKENS)
+            replace(target, lambda p, array=ids: torch.save(array, p))  # type: ignore[misc]
+
+
+class Batches:
+    """Random training batches: noised latents, timesteps, token ids, what to predict and its weight."""
+
+    def __init__(self, options: Options, size: int, step: int) -> None:
+        self.latents = vae.load_latents(options)
+        files = [options.work / f"prompts-{name}.pt" for name in data.SETS]
+        self.prompts = torch.cat([torch.load(file, weights_only=True) for file in files])
+        self.easy = options.scenes
+        self.empty = tokens.encode(tokens.build(), [""])[0]
+        self.alphas = build_scheduler().alphas_cumprod
+        self.size, self.device = size, options.device
+        self.random = torch.Generator().manual_seed(hash((options.seed, rank(), step)))
+
+    def __call__(self, progress: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        count, rng = self.size, self.random
+        known = self.easy if progress < BROAD_FROM else len(self.latents)
+        chosen = torch.randint(0, known, (count,), generator=rng)
+        clean = self.latents[chosen].float()
+        ids = self.prompts[chosen, torch.randint(0, WORDINGS, (count,), generator=rng)].long()
+        ids[torch.rand(count, generator=rng) < EMPTY_SHARE] = self.empty
+        even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+        times = (1000 * even**NOISE_BIAS).long().clamp_(0, 999)
+        noise = torch.randn(clean.shape, generator=rng)
+        alpha = self.alphas[times][:, None, None, None]
+        noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+        weight = (LOW_NOISE_CAP * (1 - alpha.flatten())).clamp(max=1.0)
+        made = [t.to(self.device) for t in (noised, times, ids, velocity, weight)]
+        return made[0], made[1], made[2], made[3], made[4]
+
+
+def train(options: Options) -> None:
+    """Train the denoiser; every checkpoint also refreshes the diffusers folder."""
+    torch.manual_seed(options.seed + 2)
+    unet, text = build().to(options.device), text_stage.load(options)
+    budget = Budget(options.unet_minutes, options.unet_steps, options.unet_rate, ema=0.999)
+    loop = Loop("unet", [unet], budget, options)
+    loop.on_checkpoint = lambda: write_pipeline(options, loop.averages[0], build_scheduler())
+    size = max(2, options.unet_batch // options.workers)
+    batches = Batches(options, size, loop.step_count)
+    while loop.running:
+        noised, times, ids, velocity, weight = batches(loop.progress)
+        with torch.no_grad():
+            condition = text(ids).last_hidden_state
+        with autocast(options):
+            guess = unet(noised, times, condition, return_dict=False)[0]
+        error = (guess.float() - velocity).square().mean((1, 2, 3))
+        halves = error.detach()[: size // 2].mean(), error.detach()[size // 2 :].mean()
+        loop.step((weight * error).mean(), low_noise=halves[0].item(), high_noise=halves[1].item())
+    if is_main():
+        write_pipeline(options, loop.averages[0], build_scheduler())
+        replace(options.work / "unet.pt", lambda p: torch.save(loop.averages[0].state_dict(), p))
+        log(options, stage="unet", steps=loop.step_count, seconds=round(loop.seconds))

@@ -1,0 +1,63 @@
+"""The drawn scenes and their words."""
+
+import random
+
+import numpy as np
+import pytest
+
+from pixwire_server.builtin_model import evaluate, language, scenes
+
+
+def _made(seed: int) -> tuple[scenes.Spec, str, bytes]:
+    rng = random.Random(seed)
+    spec = scenes.sample_spec(rng)
+    return spec, language.phrase(spec, rng), scenes.draw(scenes.realise(spec, rng)).tobytes()
+
+
+def test_a_seed_fixes_spec_words_and_pixels() -> None:
+    assert [_made(seed) for seed in range(20)] == [_made(seed) for seed in range(20)]
+    assert len({_made(seed)[2] for seed in range(20)}) == 20
+
+
+def test_training_never_shows_a_held_out_pair() -> None:
+    rng = random.Random(1)
+    for _ in range(3000):
+        for thing in scenes.sample_spec(rng).things:
+            assert (thing.colour, thing.shape) not in scenes.HELD_OUT
+
+
+def test_held_out_specs_show_nothing_else() -> None:
+    for spec, _ in evaluate.suite("held-out", 50, seed=3):
+        assert (spec.things[0].colour, spec.things[0].shape) in scenes.HELD_OUT
+
+
+@pytest.mark.parametrize("shape", scenes.SHAPES)
+def test_shapes_stay_inside_the_picture_and_have_substance(shape: str) -> None:
+    cover = scenes.mask(shape, 32, 32, scenes.RADII["large"][1])
+    assert cover[0].max() == cover[-1].max() == cover[:, 0].max() == cover[:, -1].max() == 0
+    assert cover.mean() > 0.1
+
+
+def test_a_solid_scene_has_its_two_colours() -> None:
+    scene = scenes.Scene(
+        "solid", (10, 20, 30), (10, 20, 30), True, (scenes.Item("square", (200, 100, 50), 32, 32, 16),)
+    )
+    picture = scenes.draw(scene)
+    assert picture.shape == (64, 64, 3)
+    assert picture.dtype == np.uint8
+    assert picture[0, 0].tolist() == [10, 20, 30]
+    assert picture[32, 32].tolist() == [200, 100, 50]
+
+
+def test_phrases_vary_and_name_what_the_spec_says() -> None:
+    spec = scenes.Spec((scenes.Thing("red", "star"),), scenes.Background("solid", "white"))
+    rng = random.Random(0)
+    phrases = {language.phrase(spec, rng) for _ in range(200)}
+    assert len(phrases) > 50
+    assert all("star" in phrase for phrase in phrases)
+
+
+def test_every_word_of_the_language_is_in_the_vocabulary() -> None:
+    words = language.vocabulary()
+    missing = [c for c in (*scenes.COLOURS, *scenes.SHAPES, "background", "inside", "gradient") if c not in words]
+    assert missing == []

@@ -1,0 +1,104 @@
+"""The recipe runs from nothing to a folder that loads, and resumes."""
+
+import json
+import multiprocessing.dummy
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pixwire_server.builtin_model import evaluate, scenes
+from pixwire_server.builtin_model.training import __main__ as recipe
+from pixwire_server.builtin_model.training import data, text, vae
+from pixwire_server.builtin_model.training.loop import Budget, Loop
+from pixwire_server.builtin_model.training.options import Options
+
+TINY = [
+    *(
+        "--scenes",
+        "24",
+        "--broad-scenes",
+        "24",
+        "--processes",
+        "1",
+        "--vae-steps",
+        "2",
+        "--vae-batch",
+        "4",
+        "--text-steps",
+        "2",
+    ),
+    *("--text-batch", "8", "--unet-steps", "2", "--unet-batch", "4", "--polish-steps", "1"),
+]
+LEARNING = ["scenes", "vae", "text", "latents", "prompts", "unet", "polish", "write"]
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Iterator[Options]:
+    made, _ = recipe.parse(["--out", str(tmp_path), *TINY])
+    made.work.mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield made
+    torch.set_num_threads(threads)
+
+
+def test_every_stage_runs_and_the_folder_loads(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "multiprocessing", SimpleNamespace(get_context=lambda _: multiprocessing.dummy))
+    monkeypatch.setattr(text, "measure", lambda *_: 0.0)
+    recipe.run(options, LEARNING)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert {line["stage"] for line in lines} >= {"vae", "text", "unet", "polish"}
+    pipe, told = evaluate.load(options.pipeline), evaluate.defaults(options.pipeline)
+    picture = evaluate.generate(pipe, ["a red circle"], steps=1, guidance_scale=told["guidance_scale"])[0]
+    assert picture.size == (scenes.SIZE, scenes.SIZE)
+    recipe.run(options, ["vae", "text", "unet", "polish"])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stopped_stage_goes_on_where_it_was(options: Options) -> None:
+    module = torch.nn.Linear(3, 1)
+
+    def loop() -> Loop:
+        return Loop("toy", [module], Budget(minutes=10, steps=10, rate=0.1), options)
+
+    first = loop()
+    for _ in range(4):
+        first.step(module(torch.ones(2, 3)).square().mean())
+    first.save()
+    average = first.averages[0].weight.clone()  # type: ignore[union-attr, operator]
+    second = loop()
+    assert second.step_count == 4
+    assert second.seconds >= first.seconds - 1
+    assert torch.equal(second.averages[0].weight, average)  # type: ignore[arg-type]
+    while second.running:
+        second.step(module(torch.ones(2, 3)).square().mean())
+    assert second.step_count == 10
+
+
+def test_the_latents_are_normalised_without_changing_the_pictures(options: Options) -> None:
+    torch.manual_seed(0)
+    model: Any = vae.build().eval()
+    pictures = data.draw_wild((0, range(8), scenes.EASY))
+    pixels = data.to_tensor(pictures, "cpu")
+    with torch.no_grad():
+        before = model.decode(model.encode(pixels).latent_dist.mean).sample
+        vae.normalise(model, model.encode(pixels).latent_dist.mean)
+        latents = model.encode(pixels).latent_dist.mean
+        after = model.decode(latents).sample
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(before, after, atol=1e-3)
+
+
+def test_the_questions_put_to_the_text_encoder_cover_every_spec() -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        answered = text.answers(scenes.sample_spec(rng, scenes.BROAD))
+        assert all(0 <= a < len(q) for a, q in zip(answered, text.QUESTIONS, strict=True))

@@ -1,0 +1,89 @@
+"""The shipped model folder: its size and format, and that it obeys prompts."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixwire_server import builtin_model
+from pixwire_server.builtin_model import checker, evaluate
+
+MOST_BYTES = 12_000_000
+GATE = 0.85
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Iterator[Any]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield evaluate.load(builtin_model.path())
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    return evaluate.defaults(builtin_model.path())
+
+
+def _files() -> list[Path]:
+    return [file for file in builtin_model.path().rglob("*") if file.is_file()]
+
+
+def test_the_folder_is_small_and_holds_only_safetensors_and_text() -> None:
+    assert sum(file.stat().st_size for file in _files()) <= MOST_BYTES
+    assert {file.suffix for file in _files()} == {".json", ".txt", ".safetensors"}
+
+
+def test_weights_are_float16_on_disk_and_float32_in_memory(pipe: Any) -> None:
+    from safetensors import safe_open
+
+    for file in builtin_model.path().rglob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            assert {tensors.get_slice(key).get_dtype() for key in tensors.keys()} == {"F16"}  # noqa: SIM118
+    assert {str(part.dtype) for part in (pipe.unet, pipe.vae, pipe.text_encoder)} == {"torch.float32"}
+
+
+def test_the_defaults_are_the_native_size(told: dict[str, Any], pipe: Any) -> None:
+    assert set(told) == {"steps", "guidance_scale", "width", "height"}
+    assert told["width"] == told["height"] == 64 == pipe.unet.config.sample_size * pipe.vae_scale_factor
+    assert 1 <= told["steps"] <= 12
+
+
+def test_naming_the_model_imports_no_torch() -> None:
+    code = (
+        "import sys; from pixwire_server.builtin_model import checker, language, path; path(); "
+        "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("suite", evaluate.GATE)
+def test_background_and_colour_are_what_the_prompt_says(suite: str, pipe: Any, told: dict[str, Any]) -> None:
+    asked = evaluate.suite(suite, 20, seed=99)
+    prompts = [prompt for _, prompt in asked]
+    pictures = evaluate.generate(pipe, prompts, steps=told["steps"], guidance_scale=told["guidance_scale"])
+    shares = evaluate.tally([checker.check(p, spec) for p, (spec, _) in zip(pictures, asked, strict=True)])
+    assert shares["background"] >= GATE, json.dumps(shares)
+    assert shares["colour"] >= GATE, json.dumps(shares)
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(pipe: Any) -> None:
+    def picture(seed: int) -> Any:
+        return np.asarray(evaluate.generate(pipe, ["a red circle"], steps=4, guidance_scale=3.0, seed=seed)[0])
+
+    assert np.array_equal(picture(1), picture(1))
+    assert not np.array_equal(picture(1), picture(2))
+
+
+@pytest.mark.parametrize("prompt", ["", "日本語 🎉", "\x00", "word " * 200])
+def test_any_prompt_makes_a_picture(prompt: str, pipe: Any) -> None:
+    picture = evaluate.generate(pipe, [prompt], steps=2, guidance_scale=3.0)[0]
+    assert picture.size == (64, 64)
