@@ -223,7 +223,8 @@ class PxwProtocol(asyncio.BufferedProtocol):
             reconnect_after_ms=pause_ms,
         )
         self._goodbye(last_stream=MAX_STREAM)
-        self._connection.ping(PROBE)
+        if self._connection.state is not State.START:  # who has said nothing yet is refused when its preface comes
+            self._connection.ping(PROBE)
         self._wake()
 
     def _on_pong(self, pong: Pong) -> None:

@@ -51,6 +51,7 @@ def test_weights_are_float16_on_disk_and_float32_in_memory(pipe: Any) -> None:
 
 
 def test_the_defaults_are_the_native_size(told: dict[str, Any], pipe: Any) -> None:
+    assert told.pop("name") == builtin_model.NAME
     assert set(told) == {"steps", "guidance_scale", "width", "height"}
     assert told["width"] == told["height"] == 64 == pipe.unet.config.sample_size * pipe.vae_scale_factor
     assert 1 <= told["steps"] <= 12
