@@ -7,8 +7,9 @@
 
 Not thread-safe; one owner calls everything. Nothing here blocks, sleeps, or knows the time (see keepalive.py).
 Illegal calls raise LocalProtocolError and change nothing. What the peer does wrong never raises: it is reported as
-Failed, the last item ever, with a GOAWAY for the peer waiting in data_to_send(). After that (and after both sides are
-done) all calls that send are harmless and do nothing, so that callers need not race with the peer.
+Failed, the last item ever, with a GOAWAY for the peer waiting in data_to_send(). A client's ERROR on stream 0 or GOAWAY
+with an error code is reported as what it is and ends the server's side too. After that (and after both sides are done)
+all calls that send are harmless and do nothing, so that callers need not race with the peer.
 
 Not here: deadlines and rates (keepalive.py and the program around), what a job is, TLS, reconnecting.
 """
@@ -27,7 +28,7 @@ from pixwire_protocol.errors import (
 from pixwire_protocol.greeting import check_welcome, make_hello
 from pixwire_protocol.header import Buffer
 from pixwire_protocol.incoming import Closed, Failed, Incoming, Ready, Received
-from pixwire_protocol.limits import Limits, default
+from pixwire_protocol.limits import Limits
 from pixwire_protocol.machine import Machine
 from pixwire_protocol.messages import (
     Event,
@@ -81,8 +82,7 @@ class Connection:
         if role is Role.SERVER:
             check_welcome(settings)
         else:
-            first = make_hello(settings)
-            self._machine.outbox.control(([first], len(first)))
+            self._machine.outbox.greet([make_hello(settings)])
 
     def __repr__(self) -> str:
         streams = len(self._machine.streams)
@@ -345,7 +345,7 @@ class Connection:
             return True  # sent when the preface has shown that somebody there understands it
         if Input.SEND_GOAWAY not in machine.inputs:
             if self._role is Role.SERVER:
-                machine.end(machine.outbox.take(default("control_bytes")) + frames[0])
+                machine.end(frames[0])
             else:
                 machine.end([])
             return True

@@ -14,6 +14,15 @@ from pixwire_protocol.limits import CLIENT_LIMITS, SERVER_LIMITS, Limits
 _JOB_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 MAX_JOB_ID: Final = 64
 
+_NAMES: Final[Mapping[type, str]] = {
+    str: "string",
+    int: "integer",
+    type(None): "nil",
+    bytes: "byte string",
+    list: "array",
+    dict: "map",
+}
+
 Check = Callable[[Any], bool]
 Convert = Callable[[Any], Any]
 
@@ -70,8 +79,8 @@ def show(value: Any) -> str:
     """A value for an error message: its type and at most 60 characters of it."""
     text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
     text = text if len(text) <= 60 else text[:57] + "..."
-    kind = {str: "string", int: "integer", type(None): "nil", list: "array", dict: "map"}.get(type(value))
-    return f"{text} ({kind or type(value).__name__})" if text else f"a {kind or type(value).__name__}"
+    kind = _NAMES.get(type(value), type(value).__name__)
+    return f"{text} ({kind})" if text else f"{'an' if kind == 'array' else 'a'} {kind}"
 
 
 _Kind = tuple[type, Check, Convert | None, Convert]

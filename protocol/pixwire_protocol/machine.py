@@ -71,13 +71,16 @@ class Machine:
         self.end(last_words)
 
     def end(self, last_words: list[Buffer]) -> None:
-        """Drop all output but these last words; what comes is ignored from now on."""
+        """Drop all output but these last words and the greeting before them; what comes is ignored from now on.
+
+        A client without last words has nothing to say to this peer: its greeting is dropped too.
+        """
         self.move(self.inputs.get(Input.FAIL, self.state))
         for stream in self.streams.values():
             stream.drop_bulk()
             stream.sink = None
         self.streams.clear()
-        self.outbox.clear()
+        self.outbox.clear(greeting=not last_words and self.role is Role.CLIENT)
         self.outbox.held = False
         if last_words:
             self.outbox.control((last_words, sum(map(len, last_words))))

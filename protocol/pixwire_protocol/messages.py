@@ -227,8 +227,8 @@ class Codec:
         if not self.has_head:
             return self.cls(bytes(tail) if self.spec.tail == "eight" else tail)  # type: ignore[no-any-return]
         values = unpack_map(head)
-        if "crit" in values:
-            self._check_critical(values.pop("crit"), stream)
+        if "crit" in values and (critical := values.pop("crit")) is not None:
+            self._check_critical(critical, stream)
         if self.has_body:
             return self.cls(values)  # type: ignore[no-any-return]
         fields = self.fields
@@ -278,7 +278,7 @@ class Codec:
     def _check_critical(self, names: Any, stream: int) -> None:
         """SPEC 13: keys listed in crit must be understood; all others may be ignored."""
         if type(names) is not list or not all(type(name) is str for name in names):
-            raise self._wrong("crit must be an array of strings", stream, "crit", None, "an array of strings")
+            raise self._wrong("crit must be an array of strings", stream, "crit", names, "an array of strings")
         unknown = [name for name in names if name not in (_BODY_KEYS if self.has_body else self.fields)]
         if unknown:
             listed = ", ".join(show(name) for name in unknown[:4])

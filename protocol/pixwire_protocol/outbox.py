@@ -1,6 +1,7 @@
-"""What waits to be sent, in four classes, and in which order it leaves (SPEC 7).
+"""What waits to be sent, in five classes, and in which order it leaves (SPEC 7).
 
-    control  PONG, CREDIT, GOAWAY, handshake, refusals of frames that opened no stream     first; bounded
+    greeting preface, HELLO, WELCOME                                                       before everything
+    control  PONG, CREDIT, GOAWAY, refusals of frames that opened no stream                first; bounded
     replies  requests; RESULT, state EVENT, ERROR, RESET on streams                        in order; bounded
     lossy    progress EVENT, PREVIEW: one per stream and kind, the newest wins             then these
     bulk     DATA: one chunk per take(), fair by bytes over the streams that have credit   last
@@ -28,6 +29,7 @@ class Outbox:
         self._control_frames = settings.control_frames
         self._control_limit = settings.control_bytes
         self._reply_limit = settings.reply_bytes
+        self._greeting: list[Buffer] = []
         self._control: deque[Frames] = deque()
         self._control_bytes = 0
         self._credits: dict[int, int] = {}
@@ -48,7 +50,9 @@ class Outbox:
         """Whether take() would give something."""
         if self.held:
             return False
-        return bool(self._replies or self._control or self._credits or self._lossy or (self._ring and self._data_ready))
+        if self._greeting or self._replies or self._control or self._credits or self._lossy:
+            return True
+        return bool(self._ring) and self._data_ready
 
     @property
     def _data_ready(self) -> bool:
@@ -60,6 +64,10 @@ class Outbox:
         return self._reply_limit - self._reply_bytes
 
     # ------------------------------------------------------------------ putting in
+
+    def greet(self, words: list[Buffer]) -> None:
+        """Queue preface, HELLO or WELCOME: first of all, and kept when the connection fails (CON-017)."""
+        self._greeting += words
 
     def control(self, frames: Frames) -> None:
         """Queue a control frame. EXCESSIVE_LOAD: the peer makes us answer and does not take the answers."""
@@ -117,8 +125,10 @@ class Outbox:
                 stream.ringed = False
                 self._ring.remove(stream)
 
-    def clear(self) -> None:
-        """Forget everything (the connection fails; its last words come next)."""
+    def clear(self, greeting: bool) -> None:
+        """Forget everything, perhaps also the greeting (the connection fails; its last words come next)."""
+        if greeting:
+            self._greeting.clear()
         self._control.clear()
         self._credits.clear()
         self._replies.clear()
@@ -133,6 +143,8 @@ class Outbox:
         out: list[Buffer] = []
         if self.held:
             return out
+        if self._greeting:
+            out, self._greeting = self._greeting, out
         budget = max_bytes
         while self._credits:
             stream = next(iter(self._credits))

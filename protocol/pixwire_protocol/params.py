@@ -126,7 +126,7 @@ def parse(tail: bytes | bytearray | memoryview) -> GenerateParams:
         values = unpack_map(bytes(tail))
     except RemoteProtocolError as error:
         message = f"the parameters are not one msgpack map: {error.message}"
-        raise ParamError("params", None, "one msgpack map", message) from error
+        raise ParamError("params", bytes(tail), "one msgpack map", message) from error
     return from_map(values)
 
 
@@ -143,9 +143,9 @@ def from_map(values: Mapping[str, Any]) -> GenerateParams:
         raise _wrong(PARAMS["prompt"], None, "say what the image should show")
     last_seed = given.get("seed", 0) + given.get("count", 1) - 1
     if last_seed > MAX_SEED:
-        raise _wrong(
-            PARAMS["seed"], given["seed"], f"seed + count - 1 must not exceed {MAX_SEED}; choose a smaller seed"
-        )
+        allowed = f"seed + count - 1 at most {MAX_SEED}"
+        message = f"seed {given['seed']} is too high for {given['count']} images: {allowed}; choose a smaller seed"
+        raise ParamError("seed", given["seed"], allowed, message)
     return GenerateParams(**given)
 
 

@@ -36,7 +36,7 @@ from pixwire_protocol.messages import (
 )
 from pixwire_protocol.messages import error_message as make_error
 from pixwire_protocol.parser import SKIP, FrameParser, Place
-from pixwire_protocol.registry import HEADER_SIZE, MAJOR, MAX_STREAM, PREFACE, ErrorCode, Flag
+from pixwire_protocol.registry import HEADER_SIZE, MAJOR, MAX_STREAM, ErrorCode, Flag
 from pixwire_protocol.rules import EXTENSIONS, KNOWN_TYPES, RULES, Rule
 from pixwire_protocol.states import Input, Role, State, StreamState, kind_of
 from pixwire_protocol.streams import Stream
@@ -125,7 +125,7 @@ class Receiving:
                 machine.end([make_preface() + b"".join(encode(refusal))])
                 return
             machine.outbox.held = False
-            machine.outbox.control(([make_preface()], len(PREFACE)))
+            machine.outbox.greet([make_preface()])
         elif not min_major == max_major == MAJOR:
             problem = f"the server speaks versions {min_major} to {max_major}, this client {MAJOR} (SPEC 6)"
             raise RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
@@ -143,8 +143,9 @@ class Receiving:
             raise _wrong_shape(rule, head_size, length)
         happened = rule.on_stream if stream else rule.on_zero
         if happened is None:
-            where = f"stream {stream}" if stream else "stream 0"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, f"{rule.codec.spec.name} is not allowed on {where}")
+            flag = f" with{'' if rule.end else 'out'} END" if rule.codec.spec.end == "stream" else ""
+            problem = f"{rule.codec.spec.name}{flag} is not allowed on stream {stream} (SPEC 4)"
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
         state = self._machine.inputs.get(happened)
         if state is None:
             problem = f"{rule.codec.spec.name} is not allowed in state {self._machine.state.name} (SPEC 3)"
@@ -282,7 +283,10 @@ class Receiving:
         if found is None or found.state is _CLOSED:
             return  # ended while the frame was coming in
         if self._is_server:
-            buffers = machine.encode(make_error(error.code, error.message, details=error.details), stream, Flag.END)
+            # The application has the request already, and once it has answered, the request had its effect.
+            processed = "maybe" if found.state is StreamState.OPEN else "yes"
+            frame = make_error(error.code, error.message, details=error.details, processed=processed)
+            buffers = machine.encode(frame, stream, Flag.END)
             self.events.append(Received(stream, Reset(error.code, error_name(error.code)), True))
         else:
             buffers = machine.encode(Reset(error.code, error_name(error.code)), stream)
@@ -298,7 +302,7 @@ class Receiving:
         machine, settings = self._machine, self._machine.settings
         features = tuple(name for name in message.features if name in settings.features)
         self._meet(message)
-        machine.control(make_welcome(settings, features))
+        machine.outbox.greet(machine.encode(make_welcome(settings, features))[0])
         self.events.append(Ready(message))
 
     def _on_welcome(self, message: Welcome) -> None:
@@ -338,6 +342,8 @@ class Receiving:
         machine.goaway_received = message
         self.events.append(Received(0, message, False))
         if self._is_server:
+            if machine.peer is None or message.code not in (ErrorCode.NO_ERROR, ErrorCode.DRAINING):
+                machine.end([])
             return
         text = message.message or "the server is going away"
         for stream in sorted(stream for stream in machine.streams if stream > message.last_stream):
@@ -352,6 +358,8 @@ class Receiving:
             if self._machine.goaway_received is None:
                 self._machine.goaway_received = GoAway(MAX_STREAM, message.code, message.name, message.message)
             self.events.append(Received(0, message, True))
+            if self._is_server:
+                self._machine.end([])
         else:
             self._over(message)
 

@@ -39,7 +39,7 @@ class State(IntEnum):
     DRAINING = 3
     """GOAWAY was sent or received, or the peer sends no more: open streams go on, new ones are not to be opened."""
     FAILED = 4
-    """The connection is over with an error; what comes is ignored, the last output is waiting to be sent."""
+    """The connection is over with an error, ours or the peer's; what comes is ignored, the last output waits."""
     CLOSED = 5
     """The connection is over."""
 
@@ -54,7 +54,7 @@ class Input(IntEnum):
     RECV_PONG = 4
     RECV_CREDIT = 5
     RECV_ERROR = 6
-    """ERROR on stream 0."""
+    """ERROR on stream 0; at the server also GOAWAY with an error code (known when its head was read)."""
     RECV_GOAWAY = 7
     RECV_REQUEST = 8
     RECV_STREAM = 9
@@ -81,6 +81,8 @@ _SERVER: Final[_Table] = {
     },
     State.PREFACED: {
         Input.RECV_HELLO: State.READY,
+        Input.RECV_ERROR: State.FAILED,
+        Input.RECV_GOAWAY: State.FAILED,
         Input.RECV_EOF: State.CLOSED,
         Input.FAIL: State.FAILED,
     },
@@ -88,7 +90,7 @@ _SERVER: Final[_Table] = {
         Input.RECV_PING: State.READY,
         Input.RECV_PONG: State.READY,
         Input.RECV_CREDIT: State.READY,
-        Input.RECV_ERROR: State.DRAINING,
+        Input.RECV_ERROR: State.FAILED,
         Input.RECV_GOAWAY: State.DRAINING,
         Input.RECV_REQUEST: State.READY,
         Input.RECV_STREAM: State.READY,
@@ -103,7 +105,7 @@ _SERVER: Final[_Table] = {
         Input.RECV_PING: State.DRAINING,
         Input.RECV_PONG: State.DRAINING,
         Input.RECV_CREDIT: State.DRAINING,
-        Input.RECV_ERROR: State.DRAINING,
+        Input.RECV_ERROR: State.FAILED,
         Input.RECV_GOAWAY: State.DRAINING,
         Input.RECV_REQUEST: State.DRAINING,
         Input.RECV_STREAM: State.DRAINING,

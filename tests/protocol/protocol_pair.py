@@ -1,7 +1,7 @@
 """Two Connections wired back to back in memory, and small helpers to say what goes over the wire."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -9,7 +9,7 @@ import msgpack
 from pixwire_protocol.connection import Connection, Failed, Incoming, Received, Role, Settings, State
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.header import HEADER, MARKER_WORD
-from pixwire_protocol.messages import Message, Request, Submit, Watch
+from pixwire_protocol.messages import Data, Fetch, Message, Preview, Request, Submit, Watch
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import HEADER_SIZE, PREFACE, Flag, FrameType
 
@@ -121,6 +121,54 @@ def watch() -> Watch:
 
 def submit(**options: Any) -> Submit:
     return Submit("j", "txt2img", TAIL, **options)
+
+
+def request(stream: int, job: Any = "j", flags: int = END) -> bytes:
+    return raw(FrameType.STATUS, stream, {"job": job}, flags=flags)
+
+
+def fetching(window: int = 262144) -> Connection:
+    """A client with a FETCH on stream 1."""
+    connection = ready(Role.CLIENT, stream_window=window)
+    connection.open(Fetch("j"))
+    drain(connection)
+    return connection
+
+
+def by_receive(connection: Connection, pieces: Iterator[bytes]) -> list[Incoming]:
+    return [item for piece in pieces for item in connection.receive(piece)]
+
+
+def by_buffer(connection: Connection, pieces: Iterator[bytes]) -> list[Incoming]:
+    """What a BufferedProtocol does: as much of each piece as the buffer takes, then the rest."""
+    incoming: list[Incoming] = []
+    for piece in pieces:
+        rest = piece
+        while rest:
+            place = connection.get_buffer(-1)
+            assert len(place) > 0
+            count = min(len(place), len(rest))
+            place[:count] = rest[:count]
+            incoming += connection.buffer_updated(count)
+            rest = rest[count:]
+    return incoming
+
+
+def plain(incoming: list[Incoming]) -> list[Any]:
+    """The items with every buffer as bytes, so that they can be compared."""
+
+    def solid(item: Incoming) -> Any:
+        if not isinstance(item, Received):
+            return repr(item)
+        message = item.message
+        if isinstance(message, Data | Submit | Preview):
+            message = replace(message, tail=bytes(message.tail))
+        return item.stream, message, item.end
+
+    return [solid(item) for item in incoming]
+
+
+WAYS = {"receive": by_receive, "buffer": by_buffer}
 
 
 class Pair:

@@ -4,19 +4,33 @@ import itertools
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocol_pair import END, HELLO, STATUS, TAIL, WELCOME, bytewise, drain, raw, ready, submit, the_error, watch
+from protocol_pair import (
+    END,
+    HELLO,
+    STATUS,
+    TAIL,
+    WAYS,
+    WELCOME,
+    by_buffer,
+    by_receive,
+    bytewise,
+    drain,
+    plain,
+    raw,
+    ready,
+    submit,
+    the_error,
+    watch,
+)
 
 from pixwire_protocol import messages as m
-from pixwire_protocol.connection import Closed, Connection, Incoming, Received, Role, Settings, State
-from pixwire_protocol.errors import LocalProtocolError
+from pixwire_protocol.connection import Closed, Connection, Incoming, Role, Settings, State
 from pixwire_protocol.header import HEADER
-from pixwire_protocol.parser import DIRECT_SIZE, SCRATCH_SIZE
 from pixwire_protocol.registry import MARKER, PREFACE, ErrorCode, FrameType
 
 PICTURE = bytes(range(256)) * 200  # 51,200 bytes
@@ -77,39 +91,6 @@ def client() -> Connection:
     return connection
 
 
-def by_receive(connection: Connection, pieces: Iterator[bytes]) -> list[Incoming]:
-    return [item for piece in pieces for item in connection.receive(piece)]
-
-
-def by_buffer(connection: Connection, pieces: Iterator[bytes]) -> list[Incoming]:
-    """What a BufferedProtocol does: as much of each piece as the buffer takes, then the rest."""
-    incoming: list[Incoming] = []
-    for piece in pieces:
-        rest = piece
-        while rest:
-            place = connection.get_buffer(-1)
-            assert len(place) > 0
-            count = min(len(place), len(rest))
-            place[:count] = rest[:count]
-            incoming += connection.buffer_updated(count)
-            rest = rest[count:]
-    return incoming
-
-
-def plain(incoming: list[Incoming]) -> list[Any]:
-    """The items with every buffer as bytes, so that they can be compared."""
-
-    def solid(item: Incoming) -> Any:
-        if not isinstance(item, Received):
-            return repr(item)
-        message = item.message
-        if isinstance(message, m.Data | m.Submit | m.Preview):
-            message = replace(message, tail=bytes(message.tail))
-        return item.stream, message, item.end
-
-    return [solid(item) for item in incoming]
-
-
 CASES: dict[str, tuple[Callable[[], Connection], bytes]] = {
     "server": (server, to_server()),
     "client": (client, to_client()),
@@ -119,7 +100,6 @@ CASES: dict[str, tuple[Callable[[], Connection], bytes]] = {
     "http": (server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "version": (server, b"\x89PXW\x02\x03\x00\x00" + HELLO),
 }
-WAYS = {"receive": by_receive, "buffer": by_buffer}
 
 
 def run(case: str, way: str, cut: Callable[[bytes], Iterator[bytes]]) -> tuple[list[Any], bytes, State]:
@@ -167,248 +147,6 @@ def test_any_buffer_type_is_taken() -> None:
         incoming = connection.receive(kind(data))
         data[:] = bytes(len(data))  # the caller's buffer is the caller's again
         assert plain(incoming) == run("server", "receive", lambda data: iter([data]))[0]
-
-
-# ---------------------------------------------------------------------- sinks
-
-
-def fetch(size: int = len(PICTURE)) -> tuple[Connection, int, bytearray]:
-    """A client that waits for DATA of `size` bytes on its stream, with a place for it."""
-    connection = ready(Role.CLIENT)
-    stream = connection.open(m.Fetch("j"))
-    drain(connection)
-    connection.receive(raw(FrameType.RESULT, stream, {"job": "j", "length": size}))
-    return connection, stream, bytearray(size)
-
-
-def chunks(stream: int, data: bytes, size: int) -> bytes:
-    parts = [data[i : i + size] for i in range(0, len(data), size)]
-    return b"".join(raw(FrameType.DATA, stream, tail=part, flags=END if part is parts[-1] else 0) for part in parts)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@given(chunk=st.integers(1, 60_000), read=st.integers(1, 100_000), size=st.integers(1, len(PICTURE)))
-def test_a_sink_holds_the_picture(way: str, chunk: int, read: int, size: int) -> None:
-    chunk = max(chunk, size // 100)
-    connection, stream, place = fetch(size)
-    connection.set_sink(stream, memoryview(place))
-    data = chunks(stream, PICTURE[:size], chunk)
-    incoming = WAYS[way](connection, (data[i : i + read] for i in range(0, len(data), read)))
-    assert place == PICTURE[:size]
-    messages = [item.message for item in incoming if isinstance(item, Received)]
-    assert all(isinstance(message, m.Data) and message.placed for message in messages)
-    assert connection.open_streams == 0
-
-
-def test_the_body_is_received_in_place_together_with_the_next_header() -> None:
-    connection, stream, place = fetch()
-    connection.set_sink(stream, memoryview(place))
-    data = chunks(stream, PICTURE, 20_000)
-    assert by_buffer(connection, iter([data[:12]])) == []  # the first header
-    buffer = connection.get_buffer()
-    assert len(buffer) == 20_000 + 12
-    buffer[:] = data[12 : 12 + 20_000 + 12]
-    (first,) = connection.buffer_updated(len(buffer))
-    assert isinstance(first, Received)
-    assert isinstance(first.message, m.Data)
-    assert first.message.placed
-    assert bytes(first.message.tail) == PICTURE[:20_000]
-    buffer = connection.get_buffer()  # the next header was read: this is the second body
-    assert len(buffer) == 20_000 + 12
-    incoming = by_buffer(connection, iter([data[24 + 20_000 :]]))
-    assert len(incoming) == 2
-    assert place == PICTURE
-
-
-def test_the_last_body_has_no_room_behind_it() -> None:
-    connection, stream, place = fetch(DIRECT_SIZE)
-    connection.set_sink(stream, memoryview(place))
-    connection.receive(raw(FrameType.DATA, stream, length=DIRECT_SIZE))
-    assert len(connection.get_buffer()) == DIRECT_SIZE
-
-
-def test_small_frames_share_one_scratch_buffer() -> None:
-    connection = ready(Role.SERVER)
-    buffer = connection.get_buffer()
-    assert len(buffer) == SCRATCH_SIZE
-    frames = raw(FrameType.PING, 0, tail=b"12345678") * 10
-    buffer[: len(frames)] = frames
-    assert len(connection.buffer_updated(len(frames))) == 10
-    buffer[:] = bytes(len(buffer))
-    assert connection.get_buffer() is buffer
-
-
-def test_a_tail_survives_the_next_read() -> None:
-    connection = ready(Role.SERVER)
-    (first,) = by_buffer(connection, iter([raw(FrameType.SUBMIT, 1, {"job": "j", "kind": "k"}, bytes(9000), END)]))
-    by_buffer(connection, iter([raw(FrameType.SUBMIT, 3, {"job": "j", "kind": "k"}, b"\xff" * 9000, END)]))
-    assert isinstance(first, Received)
-    assert isinstance(first.message, m.Submit)
-    assert bytes(first.message.tail) == bytes(9000)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("seen", [0, 1, 5_000, 19_999])
-def test_a_sink_that_comes_late_takes_over_the_frame_under_way(way: str, seen: int) -> None:
-    connection, stream, place = fetch()
-    data = chunks(stream, PICTURE, 20_000)
-    begun = 12 + 20_000 + 12 + seen
-    (first,) = WAYS[way](connection, iter([data[:begun]]))
-    assert isinstance(first, Received)
-    assert isinstance(first.message, m.Data)
-    assert not first.message.placed
-    place[:20_000] = first.message.tail
-    connection.set_sink(stream, memoryview(place)[20_000:])
-    rest = [item.message for item in WAYS[way](connection, iter([data[begun:]])) if isinstance(item, Received)]
-    assert [message.placed for message in rest if isinstance(message, m.Data)] == [True, True]
-    assert place == PICTURE
-
-
-def test_a_sink_set_while_its_buffer_is_lent_waits_for_the_next_frame() -> None:
-    connection, stream, place = fetch()
-    data = chunks(stream, PICTURE, 20_000)
-    connection.receive(data[:12])
-    buffer = connection.get_buffer()
-    connection.set_sink(stream, memoryview(place))
-    buffer[:] = data[12 : 12 + len(buffer)]
-    (first,) = connection.buffer_updated(len(buffer))
-    assert isinstance(first, Received)
-    assert isinstance(first.message, m.Data)
-    assert not first.message.placed
-    assert bytes(first.message.tail) == PICTURE[:20_000]
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("same", [False, True])
-def test_a_sink_may_be_set_again_in_the_middle_of_a_frame(way: str, same: bool) -> None:
-    connection, stream, place = fetch()
-    data = chunks(stream, PICTURE, 20_000)
-    connection.set_sink(stream, memoryview(place))
-    WAYS[way](connection, iter([data[:9_000]]))
-    final = place if same else bytearray(len(PICTURE))
-    connection.set_sink(stream, memoryview(final))
-    incoming = WAYS[way](connection, iter([data[9_000:]]))
-    assert [item.message.placed for item in incoming if isinstance(item, Received) and isinstance(item.message, m.Data)]
-    assert final == PICTURE
-
-
-def test_a_sink_too_small_for_the_frame_under_way_changes_nothing() -> None:
-    connection, stream, place = fetch()
-    data = chunks(stream, PICTURE, 20_000)
-    connection.set_sink(stream, memoryview(place))
-    connection.receive(data[:9_000])
-    connection.set_sink(stream, memoryview(bytearray(10_000)))
-    connection.set_sink(stream, memoryview(bytearray(0)))
-    connection.receive(data[9_000:])
-    assert place == PICTURE
-
-
-def test_a_frame_that_does_not_fit_comes_unplaced_and_ends_the_sink() -> None:
-    connection, stream, _ = fetch()
-    small = bytearray(25_000)
-    connection.set_sink(stream, memoryview(small))
-    incoming = connection.receive(chunks(stream, PICTURE, 20_000))
-    placed = [
-        item.message.placed for item in incoming if isinstance(item, Received) and isinstance(item.message, m.Data)
-    ]
-    assert placed == [True, False, False]
-    assert small[:20_000] == PICTURE[:20_000]
-    assert plain(incoming)[1] == (stream, m.Data(PICTURE[20_000:40_000]), False)
-
-
-def test_a_sink_must_be_writable() -> None:
-    connection, stream, _ = fetch()
-    with pytest.raises(LocalProtocolError, match="writable"):
-        connection.set_sink(stream, memoryview(b"read-only"))
-    with pytest.raises(LocalProtocolError, match="never opened"):
-        connection.set_sink(99, memoryview(bytearray(5)))
-
-
-@pytest.mark.parametrize("lend", [False, True])
-def test_reset_lets_go_of_the_sink_at_once(lend: bool) -> None:
-    connection, stream, place = fetch()
-    connection.set_sink(stream, memoryview(place))
-    data = chunks(stream, PICTURE, 20_000)
-    connection.receive(data[:5_000])
-    if lend:
-        buffer = connection.get_buffer()
-        connection.reset(stream)
-        buffer[:] = data[5_000 : 5_000 + len(buffer)]
-        rest = data[5_000 + len(buffer) :]
-        incoming = connection.buffer_updated(len(buffer))
-    else:
-        connection.reset(stream)
-        incoming, rest = [], data[5_000:]
-    before = bytes(place)
-    incoming += by_buffer(connection, iter([rest + raw(FrameType.PING, 0, tail=b"12345678")]))
-    assert bytes(place) == before
-    assert [item.message for item in incoming if isinstance(item, Received)] == [m.Ping(b"12345678")]
-
-
-def test_an_empty_last_frame_with_a_sink() -> None:
-    connection, stream, place = fetch(5)
-    connection.set_sink(stream, memoryview(place))
-    first, last = connection.receive(
-        raw(FrameType.DATA, stream, tail=b"12345") + raw(FrameType.DATA, stream, flags=END)
-    )
-    assert isinstance(first, Received)
-    assert last == Received(stream, m.Data(b""), True)
-    assert place == b"12345"
-
-
-def test_an_update_without_a_buffer_is_nothing() -> None:
-    assert ready(Role.SERVER).buffer_updated(5) == []
-
-
-# ---------------------------------------------------------------------- reset while a frame is coming in
-
-CRIT = STATUS | {"new": 1, "crit": ["new"]}
-
-
-@pytest.mark.req("PXW-STR-015", "PXW-STR-017")
-@pytest.mark.parametrize("flush", [False, True])
-@pytest.mark.parametrize(
-    "frame",
-    [
-        raw(FrameType.RESULT, 1, STATUS),
-        raw(FrameType.RESULT, 1, STATUS, flags=END),
-        raw(FrameType.RESULT, 1, CRIT),
-        raw(FrameType.RESET, 1, {"code": 5}),
-        raw(FrameType.ERROR, 1, {"code": 5}, flags=END),
-        raw(FrameType.CREDIT, 1, {"n": 5}),
-    ],
-)
-def test_a_frame_that_was_coming_in_when_the_client_reset_its_stream(frame: bytes, flush: bool) -> None:
-    connection = ready(Role.CLIENT)
-    connection.open(m.Fetch("j"))
-    drain(connection)
-    connection.receive(frame[:-1])
-    connection.reset(1)
-    if flush:
-        drain(connection)
-    assert connection.receive(frame[-1:]) == []
-    drain(connection)
-    assert connection.open_streams == 0
-    assert connection.state is State.READY
-    assert not connection.has_output
-
-
-@pytest.mark.parametrize("flush", [False, True])
-@pytest.mark.parametrize("head", [{"n": 5}, {"n": 5, "new": 1, "crit": ["new"]}])
-def test_a_frame_that_was_coming_in_when_the_server_ended_its_stream(head: dict[str, Any], flush: bool) -> None:
-    connection = ready(Role.SERVER)
-    connection.receive(raw(FrameType.WATCH, 1, {"job": "j"}, flags=END))
-    frame = raw(FrameType.CREDIT, 1, head)
-    connection.receive(frame[:-1])
-    connection.send_error(1, ErrorCode.INTERNAL, "x")
-    if flush:
-        drain(connection)
-    before = connection.has_output
-    assert connection.receive(frame[-1:]) == []
-    assert connection.has_output is before
-    drain(connection)
-    assert connection.open_streams == 0
-    assert connection.state is State.READY
 
 
 # ---------------------------------------------------------------------- refusals before the body

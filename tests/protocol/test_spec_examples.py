@@ -23,7 +23,7 @@ import pytest
 from pixwire_protocol.connection import Connection, Failed, Role, Settings
 from pixwire_protocol.header import Frame
 from pixwire_protocol.messages import Request, decode, encode
-from pixwire_protocol.registry import PREFACE
+from pixwire_protocol.registry import PREFACE, ErrorCode
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = (ROOT / "SPEC.md").read_text(encoding="utf-8")
@@ -112,6 +112,12 @@ def test_the_codec_decodes_and_encodes_the_example(example: Example) -> None:
     message = decode(frame)
     assert type(message).__name__.upper() == example.name
     assert b"".join(encode(message, frame.stream, frame.flags & 1)) == example.data
+
+
+@pytest.mark.parametrize("example", FRAMES, ids=name)
+def test_code_and_name_belong_together(example: Example) -> None:
+    heads = [example.head or {}, (example.head or {}).get("error", {})]
+    assert all(head["name"] == ErrorCode(head["code"]).name for head in heads if "code" in head)
 
 
 @pytest.mark.parametrize("session", SESSIONS)

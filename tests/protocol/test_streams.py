@@ -3,10 +3,25 @@
 from typing import Any
 
 import pytest
-from protocol_pair import END, STATUS, TAIL, Pair, cut_frames, drain, raw, ready, received, submit, the_error, watch
+from protocol_pair import (
+    END,
+    STATUS,
+    TAIL,
+    Pair,
+    cut_frames,
+    drain,
+    fetching,
+    raw,
+    ready,
+    received,
+    request,
+    submit,
+    the_error,
+    watch,
+)
 
 from pixwire_protocol import messages as m
-from pixwire_protocol.connection import Connection, Received, Role, State
+from pixwire_protocol.connection import Received, Role, State
 from pixwire_protocol.errors import DrainingError, LocalProtocolError, TooManyStreamsError
 from pixwire_protocol.registry import MAX_STREAM, ErrorCode, Flag, FrameType
 from pixwire_protocol.states import StreamKind, kind_of
@@ -14,18 +29,6 @@ from pixwire_protocol.states import StreamKind, kind_of
 ERROR = raw(FrameType.ERROR, 1, {"code": 0x010B}, flags=END)
 RESET = raw(FrameType.RESET, 1, {"code": 0})
 CREDIT = raw(FrameType.CREDIT, 1, {"n": 5})
-
-
-def request(stream: int, job: Any = "j", flags: int = END) -> bytes:
-    return raw(FrameType.STATUS, stream, {"job": job}, flags=flags)
-
-
-def fetching(window: int = 262144) -> Connection:
-    """A client with a FETCH on stream 1."""
-    connection = ready(Role.CLIENT, stream_window=window)
-    connection.open(m.Fetch("j"))
-    drain(connection)
-    return connection
 
 
 def test_kinds() -> None:
@@ -376,92 +379,3 @@ def test_a_client_keeps_to_max_streams() -> None:
     pair.server.send(first, m.Result({}), end=True)
     pair.settle()
     assert pair.client.open(m.Status("j"))
-
-
-# ---------------------------------------------------------------------- wrong requests, unknown frames
-
-
-def test_a_wrong_request_costs_its_stream_only() -> None:
-    connection = ready(Role.SERVER)
-    assert connection.receive(request(1, "not a job!")) == []
-    (frame,) = cut_frames(drain(connection))
-    assert (frame.type, frame.stream, frame.flags) == (FrameType.ERROR, 1, END)
-    assert frame.head is not None
-    assert frame.head["code"] == ErrorCode.INVALID_ARGUMENT
-    assert frame.head["processed"] == "no"
-    assert frame.head["details"]["field"] == "job"
-    assert "not a job!" in frame.head["details"]["value"]
-    assert connection.open_streams == 0
-    assert len(connection.receive(request(3))) == 1
-
-
-def test_crit_in_a_request_costs_its_stream_only() -> None:
-    connection = ready(Role.SERVER)
-    data = raw(FrameType.STATUS, 1, {"job": "j", "deadline": 5, "crit": ["deadline"]}, flags=END)
-    assert connection.receive(data) == []
-    (frame,) = cut_frames(drain(connection))
-    assert frame.head is not None
-    assert frame.head["code"] == ErrorCode.UNKNOWN_CRITICAL
-    assert "deadline" in frame.head["message"]
-
-
-def test_crit_in_a_reply_resets_the_stream() -> None:
-    connection = fetching()
-    (item,) = connection.receive(raw(FrameType.RESULT, 1, STATUS | {"new": 1, "crit": ["new"]}))
-    assert isinstance(item, Received)
-    assert isinstance(item.message, m.Error)
-    assert (item.stream, item.end, item.message.code) == (1, True, ErrorCode.UNKNOWN_CRITICAL)
-    (frame,) = cut_frames(drain(connection))
-    assert (frame.type, frame.stream) == (FrameType.RESET, 1)
-    assert connection.open_streams == 0
-
-
-@pytest.mark.req("PXW-STR-016")
-@pytest.mark.parametrize("frame_type", [FrameType.RESET, FrameType.ERROR])
-def test_crit_in_an_ending_is_not_answered(frame_type: FrameType) -> None:
-    flags = END if frame_type is FrameType.ERROR else 0
-    connection = fetching()
-    (item,) = connection.receive(raw(frame_type, 1, {"code": 5, "new": 1, "crit": ["new"]}, flags=flags))
-    assert isinstance(item, Received)
-    assert isinstance(item.message, m.Error)
-    assert not connection.has_output
-    assert connection.open_streams == 0
-
-
-def test_crit_in_a_reset_from_the_client() -> None:
-    connection = ready(Role.SERVER)
-    connection.receive(request(1))
-    (item,) = connection.receive(raw(FrameType.RESET, 1, {"code": 5, "new": 1, "crit": ["new"]}))
-    assert item == Received(1, m.Reset(ErrorCode.UNKNOWN_CRITICAL, "UNKNOWN_CRITICAL"), True)
-    assert not connection.has_output
-
-
-@pytest.mark.parametrize("frame_type", [0x00, 0x14, 0x7F, 0xC0, 0xFF])
-def test_unknown_frames_end_their_stream(frame_type: int) -> None:
-    connection = ready(Role.SERVER)
-    assert connection.receive(raw(frame_type, 1, b"anything", b"tail", 0xFF)) == []  # a new stream: refused
-    (frame,) = cut_frames(drain(connection))
-    assert (frame.type, frame.stream) == (FrameType.ERROR, 1)
-    assert frame.head is not None
-    assert frame.head["code"] == ErrorCode.UNKNOWN_FRAME
-    connection.receive(request(3))
-    (item,) = connection.receive(raw(frame_type, 3))  # an open stream: over
-    assert item == Received(3, m.Reset(ErrorCode.UNKNOWN_FRAME, "UNKNOWN_FRAME"), True)
-    assert [frame.type for frame in cut_frames(drain(connection))] == [FrameType.ERROR]
-    assert connection.open_streams == 0
-    client = fetching()
-    (item,) = client.receive(raw(frame_type, 1))
-    assert isinstance(item, Received)
-    assert isinstance(item.message, m.Error)
-    assert [frame.type for frame in cut_frames(drain(client))] == [FrameType.RESET]
-    assert the_error(client.receive(raw(frame_type, 9))).code is ErrorCode.STREAM_ID
-
-
-@pytest.mark.parametrize("frame_type", [0x80, 0x9F, 0xBF])
-@pytest.mark.parametrize("role", Role)
-def test_ignorable_frames_are_skipped_whole(role: Role, frame_type: int) -> None:
-    connection = ready(role)
-    data = raw(frame_type, 77, b"\xc1" * 20, bytes(9000), 0xFF)
-    assert connection.receive(data + raw(frame_type, 0)) == []
-    assert not connection.has_output
-    assert connection.state is State.READY

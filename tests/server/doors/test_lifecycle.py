@@ -8,8 +8,9 @@ from door_scenes import BIG, PARAMS, answers, finished_job
 from memory_jobs import MemoryJobs
 from raw_client import Connect, OpenDoor
 
-from pixwire_protocol.messages import Fetch, GoAway, Ping, Result, Status, Submit, Watch
-from pixwire_protocol.registry import PREFACE, ErrorCode
+from pixwire_protocol.connection import Received
+from pixwire_protocol.messages import Error, Fetch, GoAway, Ping, Result, Status, Submit, Watch, encode
+from pixwire_protocol.registry import PREFACE, ErrorCode, Flag, FrameType
 from pixwire_protocol.status import JobState
 from pixwire_server.doors.address import TcpAddress, UnixAddress
 from pixwire_server.doors.listeners import ListenError, bind_all
@@ -160,6 +161,60 @@ async def test_a_drain_does_not_wait_for_watches_or_for_a_reader_that_stalls(
     await asyncio.gather(door.finish(0.3), watching.closed())
     assert door.connections == 0
     assert (jobs.open_images, jobs.open_watches) == (0, 0)
+
+
+@pytest.mark.parametrize("said", [b"", PREFACE], ids=["nothing", "preface"])
+async def test_a_drain_refuses_who_has_not_said_hello(connect: Connect, open_door: OpenDoor, said: bytes) -> None:
+    door, address = await open_door(linger_s=0.1)
+    served, silent = await connect(address), await connect(address, handshake=False)
+    await silent.send_bytes(said)
+    while said and not silent.received_bytes:
+        await silent.read()
+    door.begin_drain(5.0)
+    assert (await served.wait(goaway)).last_stream == EVERY_STREAM
+    await silent.send_bytes(PREFACE[len(said) :])
+    assert (await silent.wait(goaway)).code == ErrorCode.DRAINING
+    await silent.closed()
+
+
+# ---------------------------------------------------------------------- the client's last words
+
+
+@pytest.mark.req("PXW-CON-012", "PXW-CON-016")
+@pytest.mark.parametrize("last", [FrameType.ERROR, FrameType.GOAWAY], ids=["error", "goaway"])
+async def test_a_client_that_failed_is_closed(
+    connect: Connect, open_door: OpenDoor, jobs: MemoryJobs, last: FrameType
+) -> None:
+    _, address = await open_door(linger_s=0.1)
+    client = await connect(address)
+    (stream,) = await client.open(Submit(job="j", kind="txt2img", tail=PARAMS, watch=True))
+    await client.next(stream)
+    message = Error(code=267) if last is FrameType.ERROR else GoAway(last_stream=0, code=267)
+    await client.send_bytes(b"".join(encode(message)) + b"".join(encode(Ping(b"12345678"))))
+    await client.closed()
+    assert not any(isinstance(item, Received) for item in client.inbox)
+    assert jobs.open_watches == 0
+    again = await connect(address)
+    assert (await again.body((await again.open(Status(job="j")))[0]))["state"] == "queued"
+
+
+@pytest.mark.req("PXW-CON-017")
+async def test_a_refusal_comes_behind_the_servers_preface(connect: Connect, open_door: OpenDoor) -> None:
+    _, address = await open_door(linger_s=0.1)
+    client = await connect(address, handshake=False)
+    await client.send_bytes(PREFACE + b"".join(encode(Ping(b"12345678"))))
+    assert (await client.failure()).code == ErrorCode.PROTOCOL_ERROR
+    await client.closed()
+
+
+@pytest.mark.req("PXW-STR-021")
+async def test_an_error_of_the_client_ends_its_stream_only(connect: Connect, jobs: MemoryJobs) -> None:
+    client = await connect()
+    (stream,) = await client.open(Submit(job="j", kind="txt2img", tail=PARAMS, watch=True))
+    await client.next(stream)
+    await client.send_bytes(b"".join(encode(Error(code=267), stream, Flag.END)))
+    await jobs.until(lambda: jobs.open_watches == 0)
+    await answers(client)
 
 
 # ---------------------------------------------------------------------- listening

@@ -49,7 +49,7 @@ async def test_a_running_job_is_cancelled_by_the_engine(bench: Any) -> None:
     assert status.state == "running"
     assert journalled(bench, "a") == ("running", "too slow")
     assert bench.engine.commands[-1] == api.Cancel(1)
-    await bench.cancel("a", "another reason")
+    assert (await bench.cancel("a", "another reason")).seq == status.seq  # a repeat is no event
     bench.engine.cancel("a", 7)
     ended = await follower.until("cancelled")
     assert (ended.step, ended.error.message, ended.engine["passes"]) == (7, "too slow", 3)
