@@ -6,6 +6,7 @@ from typing import Any
 
 from pixwire import requests
 from pixwire.calls import Call
+from pixwire.errors import PixwireError
 from pixwire.session import ClientSession, Emitted, Ended, Finished, Update
 from pixwire_protocol import messages
 from pixwire_protocol.connection import Connection
@@ -155,3 +156,9 @@ class Pair:
 def generate(job: str = "j", *, want: tuple[str, ...] = ("progress", "preview")) -> Call[Any]:
     """A generate call."""
     return requests.generate(job, requests.pack_params("a red circle", None), want)
+
+
+def failure(call: Call[Any]) -> PixwireError:
+    """Why a call failed."""
+    assert call.error is not None
+    return call.error
