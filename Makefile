@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PROMPT ?=
+export PROMPT
 PYTEST ?=
 
 .DEFAULT_GOAL := help
@@ -33,7 +34,7 @@ $(VENV)/.dev: $(VENV)/.run
 	@touch $@
 
 demo: $(VENV)/.run
-	@$(BIN)/pixwire demo $(if $(PROMPT),--prompt "$(PROMPT)")
+	@$(BIN)/pixwire demo $(if $(PROMPT),--prompt "$$PROMPT")
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(PYTEST)
