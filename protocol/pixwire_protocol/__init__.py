@@ -5,27 +5,6 @@
     keepalive   when to ping and when to give up                 registry   every number of the wire
     errors      ProtocolError and its children                   job_ids, grease, limits, settings, states
 
-Imports the standard library and msgpack; opens no socket, reads no clock, draws no random numbers.
+Import the module you need: this one loads none of them. Nothing but the standard library and msgpack is imported; no
+socket is opened, no clock read, no random number drawn.
 """
-
-from pixwire_protocol.connection import Closed, Connection, Failed, Incoming, Ready, Received, Role, Settings, State
-from pixwire_protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from pixwire_protocol.registry import ErrorCode, Flag, FrameType
-
-__all__ = [
-    "Closed",
-    "Connection",
-    "ErrorCode",
-    "Failed",
-    "Flag",
-    "FrameType",
-    "Incoming",
-    "LocalProtocolError",
-    "ProtocolError",
-    "Ready",
-    "Received",
-    "RemoteProtocolError",
-    "Role",
-    "Settings",
-    "State",
-]
