@@ -1,12 +1,16 @@
 """An accepted job survives the death of server and engine; its image is the one an undisturbed server makes."""
 
 import asyncio
+import io
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 import pixwire
 
@@ -32,14 +36,23 @@ async def first_progress(job: pixwire.AsyncJob) -> None:
             return
 
 
+MODES = {"fast": (), "exact": ("--exact", "--threads", "2")}
+# Of 255. After a restart other requests share the passes: in fast mode that changes the last bits, in exact mode none.
+MAX_PIXEL_DIFFERENCE = {"fast": 2, "exact": 0}
+
+
+def pixels(image: bytes) -> npt.NDArray[np.int16]:
+    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), np.int16)
+
+
 @pytest.mark.req("PXW-JOB-003")
-async def test_kill_9_of_the_server_loses_no_accepted_job(new_server: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_kill_9_of_the_server_loses_no_accepted_job(new_server: Callable[..., Any], mode: str) -> None:
     # Exact mode: a restart changes who shares a pass with whom, and the images shall be equal to the last bit.
-    exact = ("--exact", "--threads", "2")
-    reference = new_server(*exact).start()
+    reference = new_server(*MODES[mode]).start()
     expected = await undisturbed(reference)
     reference.stop()
-    victim = new_server("--max-resident", "4", *exact).start()
+    victim = new_server("--max-resident", "4", *MODES[mode]).start()
     async with await pixwire.connect(victim.url) as client:
         jobs = [await client.submit(**request(i)) for i in range(10)]
         await first_progress(jobs[0])
@@ -48,7 +61,10 @@ async def test_kill_9_of_the_server_loses_no_accepted_job(new_server: Callable[.
     async with await pixwire.connect(victim.url) as client:
         images = [await client.job(job.id).image(timeout=300) for job in jobs]
         statuses = [await client.job(job.id).status() for job in jobs]
-    assert [image.bytes for image in images] == expected
+    for image, undisturbed_image in zip(images, expected, strict=True):
+        difference = np.abs(pixels(image.bytes) - pixels(undisturbed_image)).max()
+        assert difference <= MAX_PIXEL_DIFFERENCE[mode]
+        assert mode == "fast" or image.bytes == undisturbed_image
     assert statuses[0].attempt == 2  # it was running when the server died
     assert all(status.state == "succeeded" for status in statuses)
 

@@ -172,7 +172,7 @@ def _loop(link: Link, service: "Service", pulse: Pulse) -> None:
 
 def _set_threads(config: EngineConfig) -> None:
     """Exact mode computes with one thread: several divide the rows of a pass among them, and what a row rounds to then
-    depends on its place (measured: images differ with 2 threads, none with 1)."""
+    depends on its place (ARCHITECTURE.md, "Same seed, same image")."""
     import torch
 
     if config.exact:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 DECODE_CELLS = 64 * 64
 """Latent cells (height x width) decoded at once: one 512 x 512 image of an 8x VAE. Beyond it a shared decode saves
-next to nothing (measured: 1.1x) and its memory grows to gigabytes; small images gain from sharing."""
+next to nothing and its memory grows to gigabytes; small images gain from sharing."""
 
 _REMEMBERED_CAPS = 1024
 
