@@ -4,7 +4,8 @@
 #   make test                      the whole test suite
 #   make check                     formatting, lint, types
 #   make bench                     the benchmarks, JSON into benchmarks/results/
-#   make spec                      write the generated parts: registry module, SPEC.md tables
+#   make fuzz                      a minute of fuzzing of the protocol code (FUZZ_SECONDS=600 for longer)
+#   make spec                      write the generated parts: registry module, SPEC.md tables, names in the dissector
 #   make clean                     remove .venv and caches
 
 PYTHON ?= python3
@@ -13,9 +14,10 @@ BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
 PYTEST ?=
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench spec dist clean
+.PHONY: help demo test check bench fuzz spec dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,9 +46,14 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.run
 	@$(BIN)/python -m benchmarks.roundtrip --json benchmarks/results/roundtrip.json
+	@$(BIN)/python -m benchmarks.flow_control --json benchmarks/results/flow_control.json
+
+fuzz: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
 
 spec: $(VENV)/.run
-	@$(BIN)/python protocol/generate.py --write && $(BIN)/python protocol/spec_tables.py --write
+	@$(BIN)/python protocol/generate.py --write && $(BIN)/python protocol/spec_tables.py --write && $(BIN)/python protocol/dissector_tables.py --write
 
 dist: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build

@@ -1,4 +1,4 @@
-"""Turns registry.toml into pixwire_protocol/registry.py and pixwire_protocol/heads.py.
+"""Turns registry.toml into the modules registry.py, heads.py and texts.py of pixwire_protocol.
 
     python protocol/generate.py            exits 1 when a module differs from the registry
     python protocol/generate.py --write    writes the modules
@@ -21,6 +21,7 @@ Table = Mapping[str, Any]
 
 REGISTRY = '''\
 """Generated from registry.toml by generate.py (change those, never this file): the numbers of the wire (SPEC 16)."""
+# ruff: noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class LimitSpec:
 
 
 class FrameType(IntEnum):
-    """Type byte of a frame (SPEC 8, 16). WELCOME is HELLO with ACK, PONG is PING with ACK."""
+    """Type byte of a frame (SPEC 8, 16). WELCOME, AUTH_OK and PONG are HELLO, AUTH and PING with ACK."""
 
 {frame_types}
 
@@ -89,11 +90,13 @@ LIMITS: Final[Mapping[str, LimitSpec]] = {{
 }}
 
 FEATURES: Final[tuple[str, ...]] = {features}
+MECHANISMS: Final[tuple[str, ...]] = {mechanisms}
 # fmt: on
 '''
 
 HEADS = '''\
 """Generated from registry.toml by generate.py (change those, never this file): the shape of every message (SPEC 8)."""
+# ruff: noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +105,10 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list."""
+    """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list.
+
+    choices: the only values; of a list: of its entries. secret: never to be shown.
+    """
 
     name: str
     type: str
@@ -112,6 +118,8 @@ class FieldSpec:
     maximum: int | None = None
     item_maximum: int | None = None
     pattern: str | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,11 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {{
 {messages}
 }}
 
+# Fields of the maps inside list fields: a field of type list[attachment] has maps of ITEMS["attachment"].
+ITEMS: Final[Mapping[str, tuple[FieldSpec, ...]]] = {{
+{items}
+}}
+
 # Names of the fields in the maps of RESULT and EVENT.
 BODIES: Final[Mapping[str, tuple[str, ...]]] = {{
 {bodies}
@@ -143,7 +156,54 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {{
 # fmt: on
 '''
 
-FIELD_KEYS = (("min", "minimum"), ("max", "maximum"), ("item_max", "item_maximum"), ("pattern", "pattern"))
+TEXTS = '''\
+"""Generated from registry.toml by generate.py (change those, never this file): what everything is for, in words.
+
+For programs that explain the protocol; nothing of this package imports it.
+"""
+# ruff: noqa: E501
+
+from collections.abc import Mapping
+from typing import Final
+
+# fmt: off
+MESSAGE_TEXTS: Final[Mapping[str, str]] = {{
+{messages}
+}}
+
+# (message, field) -> text.
+FIELD_TEXTS: Final[Mapping[tuple[str, str], str]] = {{
+{fields}
+}}
+
+# Maps inside RESULT, EVENT and list fields.
+BODY_TEXTS: Final[Mapping[str, str]] = {{
+{bodies}
+}}
+
+# (map, field) -> (type, when it is there, text).
+BODY_FIELD_TEXTS: Final[Mapping[tuple[str, str], tuple[str, str, str]]] = {{
+{body_fields}
+}}
+
+FEATURE_TEXTS: Final[Mapping[str, str]] = {{
+{features}
+}}
+
+MECHANISM_TEXTS: Final[Mapping[str, str]] = {{
+{mechanisms}
+}}
+# fmt: on
+'''
+
+FIELD_KEYS = (
+    ("min", "minimum"),
+    ("max", "maximum"),
+    ("item_max", "item_maximum"),
+    ("pattern", "pattern"),
+    ("choices", "choices"),
+    ("secret", "secret"),
+)
 MESSAGE_KEYS = ("sender", "stream", "end", "head", "tail", "fault")
 LIMIT_KEYS = ("name", "default", "minimum", "maximum", "unit", "declared", "enforced")
 
@@ -178,6 +238,9 @@ def constants(protocol: Table) -> str:
         ("SCHEMES", "tuple[str, ...]", literal(protocol["schemes"])),
         ("JOB_ID", "str", literal(protocol["job_id"])),
         ("HEAD_KEY", "str", literal(protocol["head_key"])),
+        ("ATTACHMENT_NAME", "str", literal(protocol["attachment_name"])),
+        ("SHA256", "str", literal(protocol["sha256"])),
+        ("TRACEPARENT", "str", literal(protocol["traceparent"])),
         ("MAX_STREAM", "int", hexadecimal(protocol["max_stream"], 8)),
         ("MAX_CREDIT", "int", hexadecimal(protocol["max_credit"], 8)),
     )
@@ -204,6 +267,7 @@ def limit(entry: Table) -> str:
 
 
 def field(entry: Table) -> str:
+    """One FieldSpec."""
     parts = [literal(entry["name"]), literal(entry["type"])]
     if entry.get("required"):
         parts.append("required=True")
@@ -216,14 +280,26 @@ def field(entry: Table) -> str:
 def message(entry: Table) -> str:
     values = f"{literal(entry['name'])}, {hexadecimal(entry['type'], 2)}, {entry['ack']!r}"
     words = f"{literals(entry[key] for key in MESSAGE_KEYS)}, {entry.get('body', False)!r}"
-    fields = "\n".join(field(item) for item in entry["fields"])
+    fields = "\n".join(map(field, entry["fields"]))
     opening = f"    {literal(entry['name'])}: MessageSpec({values}, {words}, ("
     return f"{opening}\n{fields}\n    )),".replace("(\n\n    )", "()")
 
 
+def item(entry: Table) -> str:
+    """The fields of one map inside a list."""
+    fields = "\n".join(map(field, entry["fields"]))
+    return f"    {literal(entry['name'])}: (\n{fields}\n    ),"
+
+
+def text(*key_and_values: Any) -> str:
+    """A line `key: values,`; a key or a value of several parts is a list."""
+    key, *values = key_and_values
+    return f"    {literal(key)}: {literal(values[0] if len(values) == 1 else values)},"
+
+
 def body(entry: Table) -> str:
     """One body's field names, a few per line."""
-    names = [literal(item["name"]) for item in entry["fields"]]
+    names = [literal(row["name"]) for row in entry["fields"]]
     rows = [", ".join(names[start : start + 8]) for start in range(0, len(names), 8)]
     lines = "".join(f"        {row},\n" for row in rows)
     return f"    {literal(entry['name'])}: (\n{lines}    ),"
@@ -247,22 +323,56 @@ def render(registry: Table) -> dict[str, str]:
             error_classes="\n".join(rows),
             limits="\n".join(limit(entry) for entry in registry["limit"]),
             features=literal([row["name"] for row in registry["feature"] if not row["name"].endswith("*")]),
+            mechanisms=literal([row["name"] for row in registry["mechanism"]]),
         ),
         "heads.py": HEADS.format(
             messages="\n".join(message(entry) for entry in registry["message"]),
+            items="\n".join(item(entry) for entry in registry["item"]),
             bodies="\n".join(body(entry) for entry in registry["body"]),
         ),
+        "texts.py": texts(registry),
     }
+
+
+def texts(registry: Table) -> str:
+    """The module of descriptions."""
+    maps = [*registry["item"], *registry["body"]]
+    described = {
+        name: "\n".join(text(row["name"], row["description"]) for row in rows)
+        for name, rows in (
+            ("messages", registry["message"]),
+            ("bodies", maps),
+            ("features", registry["feature"]),
+            ("mechanisms", registry["mechanism"]),
+        )
+    }
+    fields = [
+        text([entry["name"], row["name"]], row["description"])
+        for entry in registry["message"]
+        for row in entry["fields"]
+    ]
+    body_fields = [
+        text([entry["name"], row["name"]], row["type"], row.get("present", "always"), row["description"])
+        for entry in maps
+        for row in entry["fields"]
+    ]
+    return TEXTS.format(fields="\n".join(fields), body_fields="\n".join(body_fields), **described)
+
+
+def current(name: str) -> str:
+    """The module as it is now; empty when there is none."""
+    path = PACKAGE / name
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def main(arguments: list[str]) -> int:
     """Compares the modules with the registry, or with --write writes them; returns the exit status."""
     modules = render(tomllib.loads(SOURCE.read_text(encoding="utf-8")))
     if "--write" in arguments:
-        for name, text in modules.items():
-            (PACKAGE / name).write_text(text, encoding="utf-8")
+        for name, source in modules.items():
+            (PACKAGE / name).write_text(source, encoding="utf-8")
         return 0
-    stale = [name for name, text in modules.items() if (PACKAGE / name).read_text(encoding="utf-8") != text]
+    stale = [name for name, source in modules.items() if current(name) != source]
     for name in stale:
         print(f"{name} does not match {SOURCE.name}: run python protocol/generate.py --write", file=sys.stderr)
     return 1 if stale else 0

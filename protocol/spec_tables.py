@@ -6,19 +6,21 @@
 SPEC.md marks each with `<!-- generated:NAME -->` and `<!-- /generated -->`; `tables()` has one entry for every name.
 """
 
+import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # the package beside this file, installed or not
 
-from pixwire_protocol.params import PARAMS  # noqa: E402
-from pixwire_protocol.states import CONNECTION, STREAMS, Input, State  # noqa: E402
-from pixwire_protocol.status import JOB_TRANSITIONS, JobState  # noqa: E402
+from pixwire_protocol.params import ATTACHMENTS, KINDS, PARAMS  # noqa: E402
+from spec_levels import ITEM, actions, conformance  # noqa: E402
+from spec_markdown import code, grid, power  # noqa: E402
+from spec_states import connection_states, job_states, stream_states, upload_states  # noqa: E402
 
 REGISTRY = HERE / "registry.toml"
 SPEC = HERE.parent / "SPEC.md"
@@ -28,39 +30,33 @@ Table = Mapping[str, Any]
 
 SENDERS = {"client": "C -> S", "server": "S -> C", "both": "both"}
 PLACES = {"zero": "0", "new": "new", "open": "open", "any": "any"}
-ENDS = {"never": "no", "required": "always", "optional": "on the last frame", "stream": "always, except on stream 0"}
+ENDS = {
+    "never": "no",
+    "required": "always",
+    "optional": "on the last frame",
+    "stream": "always, except on stream 0",
+    "request": "always, unless attachments follow",
+}
 TAILS = {
     "none": "none",
     "eight": "8 bytes",
     "params": "one msgpack map",
     "image": "image bytes",
-    "data": "artifact bytes, under credit",
+    "data": "bytes of an artifact or of attachments, under credit",
     "raw": "raw bytes",
 }
 FAULTS = {"connection": "connection error BAD_HEAD", "stream": "stream error INVALID_ARGUMENT"}
-UNITS = {"str": " bytes", "list[str]": " entries", "int": ""}
-
-
-def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
-def code(text: object) -> str:
-    return f"`{text}`"
+UNITS = {"str": " bytes", "int": ""}
+PATTERNS = {
+    "job_id": "1 to 64 of `A-Z a-z 0-9 . _ -`",
+    "attachment_name": "`[a-z][a-z0-9_]{0,31}`",
+    "sha256": "64 of `0-9 a-f`",
+    "traceparent": "55 bytes, form: REQ-030",
+}
 
 
 def hexadecimal(value: int, digits: int) -> str:
     return f"0x{value:0{digits}X}"
-
-
-def power(value: int) -> str:
-    """A limit as one reads it: 2^63-1, 262,144."""
-    for bits in (31, 63):
-        if value == 2**bits - 1:
-            return f"2^{bits}-1"
-    return f"{value:,}"
 
 
 # ------------------------------------------------------------------ frames
@@ -87,10 +83,16 @@ def frame_types(registry: Table) -> str:
 def anchor(name: str) -> str:
     """Where section 8 describes the message: the heading's GitHub anchor."""
     sections = [
-        "hello", "welcome", "ping-and-pong", "error", "goaway", "reset", "submit", "status", "cancel", "watch",
-        "fetch", "data", "credit", "result", "event", "preview",
+        "hello", "welcome", "auth-and-auth_ok", "ping-and-pong", "error", "goaway", "reset", "submit", "status",
+        "cancel", "watch", "list", "fetch", "data", "credit", "result", "event", "preview",
     ]  # fmt: skip
-    wanted = "ping-and-pong" if name in ("PING", "PONG") else name.lower()
+    shared = {
+        "PING": "ping-and-pong",
+        "PONG": "ping-and-pong",
+        "AUTH": "auth-and-auth_ok",
+        "AUTH_OK": "auth-and-auth_ok",
+    }
+    wanted = shared.get(name, name.lower())
     return f"8{sections.index(wanted) + 1}-{wanted}"
 
 
@@ -121,6 +123,8 @@ def message(entry: Table) -> str:
     ]
     if entry["fields"]:
         facts.append(["fault", FAULTS[entry["fault"]]])
+    elif entry["head"] == "map":
+        facts.append(["fault", "of `crit`: connection error BAD_HEAD; of the rest: REQ-037"])
     text = f"{entry['description']}\n\n" + grid(["", ""], facts)
     if entry["fields"]:
         text += "\n" + grid(["field", "type", "", "default", "limit", "meaning"], map(field_row, entry["fields"]))
@@ -151,24 +155,33 @@ def default(entry: Table) -> str:
 
 
 def bounds(entry: Table) -> str:
-    """What a value must fit into: characters, a range, a length, a number of entries."""
-    if entry.get("pattern") == "job_id":
-        return "1 to 64 of `A-Z a-z 0-9 . _ -`"
+    """What a value must fit into: characters, a range, a length, a number of entries, a choice."""
+    if "pattern" in entry:
+        return PATTERNS[entry["pattern"]]
+    if "choices" in entry:
+        return ", ".join(map(code, entry["choices"]))
     kind, low, high = entry["type"], entry.get("min"), entry.get("max")
     if high is None:
         return ""
     text = f"{power(low)} to {power(high)}" if low is not None else f"up to {power(high)}"
-    text += UNITS[kind]
+    text += UNITS.get(kind, " entries")
     if "item_max" in entry:
         text += f" of {entry['item_max']} bytes"
     return text
 
 
+def item(entry: Table) -> str:
+    """The fields of the maps in a list."""
+    return f"{entry['description']}\n\n" + grid(
+        ["key", "type", "", "default", "limit", "meaning"], map(field_row, entry["fields"])
+    )
+
+
 def body(entry: Table) -> str:
     rows = []
-    for item in entry["fields"]:
-        present = item["present"] if item["present"] in ("always", "sometimes") else f"in {item['present']}"
-        rows.append([code(item["name"]), item["type"], present, item["description"]])
+    for part in entry["fields"]:
+        present = part["present"] if part["present"] in ("always", "sometimes") else f"in {part['present']}"
+        rows.append([code(part["name"]), part["type"], present, part["description"]])
     return f"{entry['description']}\n\n" + grid(["field", "type", "present", "meaning"], rows)
 
 
@@ -207,6 +220,10 @@ def features(registry: Table) -> str:
     return grid(["feature", "meaning"], ([code(row["name"]), row["description"]] for row in registry["feature"]))
 
 
+def mechanisms(registry: Table) -> str:
+    return grid(["mechanism", "meaning"], ([code(row["name"]), row["description"]] for row in registry["mechanism"]))
+
+
 def reserved(registry: Table) -> str:
     rows = ([hexadecimal(row["type"], 2), row["name"], row["description"]] for row in registry["reserved"])
     return grid(["type", "name", "meaning"], rows)
@@ -216,111 +233,51 @@ def reserved(registry: Table) -> str:
 
 
 def params() -> str:
-    """The parameters of txt2img."""
+    """The parameters of all kinds."""
     rows = []
     for spec in PARAMS.values():
         if spec.choices:
             allowed = ", ".join(map(code, spec.choices))
         else:
             unit = " characters" if spec.type == "str" else ""
-            allowed = f"{number(spec.minimum)} to {number(spec.maximum)}{unit}" + (", not blank" * spec.required)
+            start = "above " if spec.above else ""
+            allowed = f"{start}{number(spec.minimum)} to {number(spec.maximum)}{unit}" + (", not blank" * spec.required)
         rows.append([code(spec.name), spec.type, "required" if spec.required else "", allowed, spec.description])
     return grid(["parameter", "type", "", "allowed", "meaning"], rows)
+
+
+def kinds() -> str:
+    """The kinds of job with their attachments, and what the attachments are for."""
+    rows = []
+    for spec in KINDS.values():
+        named = [", ".join(map(code, names)) for names in (spec.required, spec.optional, spec.without)]
+        rows.append([code(spec.name), spec.description, *named])
+    head = ["kind", "makes", "attachments required", "attachments optional", "parameters it does not take"]
+    meanings = ([code(name), text] for name, text in ATTACHMENTS.items())
+    return grid(head, rows) + "\n" + grid(["attachment", "meaning"], meanings)
 
 
 def number(value: float | None) -> str:
     return "" if value is None else power(int(value))
 
 
-def job_states() -> str:
-    """The life of a job: a diagram, and the same as a table."""
-    arrows = ["    [*] --> queued"]
-    arrows += [f"    {state} --> {after}" for state, row in JOB_TRANSITIONS.items() for after in inorder(row)]
-    arrows += [f"    {state} --> [*]" for state in JobState if state.terminal]
-    rows = [[code(state), ", ".join(map(code, inorder(row))) or "(terminal)"] for state, row in JOB_TRANSITIONS.items()]
-    return diagram(arrows) + "\n" + grid(["state", "may be followed by"], rows)
-
-
-# What the inputs of the transition tables are called in the document.
-INPUTS = {
-    "RECV_ERROR": "ERROR on stream 0 received",
-    "RECV_REQUEST": "request received",
-    "RECV_STREAM": "other stream frame received",
-    "RECV_EXTENSION": "unknown type received",
-    "RECV_EOF": "end of byte stream",
-    "SEND_REQUEST": "request sent",
-    "SEND_REPLY": "stream frame sent",
-    "FAIL": "connection error detected",
-}
-KINDS = {
-    "UNARY": "plain: STATUS, CANCEL, SUBMIT without `watch` and `deliver`",
-    "WATCH": "watched: WATCH, SUBMIT with `watch` or `deliver`",
-    "TRANSFER": "fetched: FETCH",
-}
-
-
-def spoken(name: str) -> str:
-    """An input in words: RECV_PING -> PING received."""
-    verb, _, rest = name.partition("_")
-    return INPUTS.get(name) or f"{rest} {'received' if verb == 'RECV' else 'sent'}"
-
-
-def connection_states() -> str:
-    """Per role: the changes of state as a diagram, and what is legal where as a table."""
-    return "\n".join(f"{role.value.capitalize()}:\n\n{one_role(table)}" for role, table in CONNECTION.items())
-
-
-def one_role(table: Mapping[State, Mapping[Input, State]]) -> str:
-    labels: dict[tuple[str, str], list[str]] = {}
-    for state, row in table.items():
-        for event, after in row.items():
-            if after is not state:
-                labels.setdefault((state.name, after.name), []).append(spoken(event.name))
-    arrows = ["    [*] --> START"]
-    arrows += [f"    {before} --> {after}: {', '.join(words)}" for (before, after), words in labels.items()]
-    states = [state for state, row in table.items() if row]
-    used = [event for event in Input if any(event in row for row in table.values())]
-    rows = [
-        [spoken(event.name), *(table[state][event].name if event in table[state] else "" for state in states)]
-        for event in used
-    ]
-    return diagram(arrows) + "\n" + grid(["", *(state.name for state in states)], rows)
-
-
-def stream_states() -> str:
-    """Per kind of request: what the server may send in which state of the stream."""
-    parts = []
-    for kind, table in STREAMS.items():
-        rows = []
-        for state, row in table.items():
-            for event, after in row.items():
-                rows.append([state.name, event.name.replace("_END", " with END"), after.name])
-        parts.append(f"{KINDS[kind.name]}\n\n" + grid(["state", "the server sends", "then"], rows))
-    return "\n".join(parts)
-
-
-def inorder(states: Iterable[JobState]) -> list[JobState]:
-    """Sets have no order; the enumeration has."""
-    return sorted(states, key=list(JobState).index)
-
-
-def diagram(lines: Iterable[str]) -> str:
-    return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```\n"
-
-
 # ------------------------------------------------------------------ all of them
 
 
-def tables(registry: Table) -> dict[str, str]:
-    """Every generated block: name -> Markdown."""
+def tables(registry: Table, spec: str) -> dict[str, str]:
+    """Every generated block: name -> Markdown. `spec` is the document, whose requirements one table sorts."""
     simple: tuple[Callable[[Table], str], ...] = (
-        frame_types, flags, ranges, errors, error_classes, limits, features, reserved,
+        frame_types, flags, ranges, errors, error_classes, limits, features, mechanisms, reserved,
     )  # fmt: skip
     blocks = {make.__name__.replace("_", "-"): make(registry) for make in simple}
     blocks |= {f"message-{entry['name']}": message(entry) for entry in registry["message"]}
     blocks |= {f"body-{entry['name']}": body(entry) for entry in registry["body"]}
-    states = {"connection-states": connection_states(), "stream-states": stream_states(), "job-states": job_states()}
-    return blocks | states | {"params": params()}
+    blocks |= {f"item-{entry['name']}": item(entry) for entry in registry["item"]}
+    blocks |= {"connection-states": connection_states(), "stream-states": stream_states()}
+    blocks |= {"upload-states": upload_states(), "job-states": job_states()}
+    blocks["actions"] = grid(["code", "where", "retry", "processed", "what a client program does"], actions(registry))
+    blocks["conformance"] = grid(["level", "ids for a server", "ids for a client"], conformance(spec))
+    return blocks | {"params": params(), "kinds": kinds()}
 
 
 def fill(spec: str, blocks: Mapping[str, str]) -> str:
@@ -330,10 +287,18 @@ def fill(spec: str, blocks: Mapping[str, str]) -> str:
     )
 
 
+def counts(spec: str) -> str:
+    """How much there is: requirements and vectors."""
+    files = sorted((HERE / "vectors").glob("*.json"))
+    cases = {path.stem: len(json.loads(path.read_text(encoding="utf-8"))) for path in files}
+    each = ", ".join(f"{name} {number}" for name, number in cases.items())
+    return f"{len(ITEM.findall(spec))} requirements; {sum(cases.values())} vectors: {each}"
+
+
 def main(arguments: list[str]) -> int:
     """Writes SPEC.md with --write, else compares it; returns the exit status."""
-    blocks = tables(tomllib.loads(REGISTRY.read_text(encoding="utf-8")))
     spec = SPEC.read_text(encoding="utf-8")
+    blocks = tables(tomllib.loads(REGISTRY.read_text(encoding="utf-8")), spec)
     unused = set(blocks) - {found["name"] for found in BLOCK.finditer(spec)}
     if unused:
         print(f"SPEC.md has no place for: {', '.join(sorted(unused))}", file=sys.stderr)
@@ -344,6 +309,7 @@ def main(arguments: list[str]) -> int:
     elif filled != spec:
         print("SPEC.md does not match its sources: run python protocol/spec_tables.py --write", file=sys.stderr)
         return 1
+    print(counts(filled))
     return 0
 
 

@@ -11,64 +11,30 @@ Failed, the last item ever, with a GOAWAY for the peer waiting in data_to_send()
 with an error code is reported as what it is and ends the server's side too. After that (and after both sides are done)
 all calls that send are harmless and do nothing, so that callers need not race with the peer.
 
-Not here: deadlines and rates (keepalive.py and the program around), what a job is, TLS, reconnecting.
+A server with Settings.auth waits for AUTH: a client sees AuthNeeded instead of Ready, calls authenticate() and then
+sees Ready; the server sees Received(0, Auth) and calls accept_auth() or goaway(). A request with attachments is opened
+by open(), its bytes follow by send_data(); at the server it is Received with end=False, and the bytes come as Data.
+
+Not here: deadlines and rates (keepalive.py, rates.py, the program around), what a job is, TLS, reconnecting.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-from pixwire_protocol.errors import (
-    DrainingError,
-    LocalProtocolError,
-    NotReadyError,
-    RemoteProtocolError,
-    TooManyStreamsError,
-    error_name,
-)
+from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError
 from pixwire_protocol.greeting import check_welcome, make_hello
-from pixwire_protocol.header import Buffer
-from pixwire_protocol.incoming import Closed, Failed, Incoming, Ready, Received
+from pixwire_protocol.incoming import AuthNeeded, Closed, Failed, Incoming, Ready, Received
 from pixwire_protocol.limits import Limits
 from pixwire_protocol.machine import Machine
-from pixwire_protocol.messages import (
-    Event,
-    Hello,
-    Message,
-    Ping,
-    Preview,
-    Request,
-    Reset,
-    Result,
-    Welcome,
-    clip,
-    encode_within,
-    error_message,
-)
+from pixwire_protocol.messages import Hello, Welcome
+from pixwire_protocol.rates import Counts
 from pixwire_protocol.receiving import Receiving
-from pixwire_protocol.registry import HEADER_SIZE, MAX_STREAM, ErrorCode, Flag
+from pixwire_protocol.registry import HEADER_SIZE
+from pixwire_protocol.sending import Sending
 from pixwire_protocol.settings import Settings
-from pixwire_protocol.states import Input, Role, State, StreamInput, StreamState, kind_of
-from pixwire_protocol.streams import Frames, Stream
+from pixwire_protocol.states import Role, State, UploadState
 
-__all__ = ["Closed", "Connection", "Failed", "Incoming", "Ready", "Received", "Role", "Settings", "State"]
-
-# Message class -> what sending it does to a stream, without and with END. None: not possible.
-_SENDABLE: Mapping[type, tuple[StreamInput | None, StreamInput | None]] = {
-    Result: (StreamInput.RESULT, StreamInput.RESULT_END),
-    Event: (StreamInput.EVENT, StreamInput.EVENT_END),
-    Preview: (StreamInput.PREVIEW, None),
-}
-_NOT_SENDABLE = (None, None)
+__all__ = ["AuthNeeded", "Closed", "Connection", "Failed", "Incoming", "Ready", "Received", "Role", "Settings", "State"]
 
 
-# Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
-_CLOSED: Final = StreamState.CLOSED
-_SEND_REPLY: Final = Input.SEND_REPLY
-_SEND_REQUEST: Final = Input.SEND_REQUEST
-_END: Final = Flag.END
-
-
-class Connection:
+class Connection(Sending):
     """One side of one connection. See the module's text for how to drive it."""
 
     def __init__(self, role: Role, settings: Settings) -> None:
@@ -109,6 +75,16 @@ class Connection:
     def peer(self) -> Hello | Welcome | None:
         """The peer's HELLO or WELCOME, once received."""
         return self._machine.peer
+
+    @property
+    def principal(self) -> str | None:
+        """Whose jobs these are, as far as it is known: from WELCOME or AUTH_OK (SPEC 6)."""
+        return self._machine.principal
+
+    @property
+    def counts(self) -> Counts:
+        """What the peer did so far, for Rates. The same object every time; do not change it."""
+        return self._machine.counts
 
     @property
     def draining(self) -> bool:
@@ -174,249 +150,19 @@ class Connection:
     def consumed(self, stream: int, n: int) -> None:
         """n bytes of this stream's DATA are done with: the peer may send more (SPEC 7).
 
-        Credit leaves in batches of half a window. Bytes of a stream that is over went back when it ended: nothing
-        happens. LocalProtocolError for more than was received.
+        Credit leaves in batches of half a window. Bytes of a stream that is over, or of an upload that was answered,
+        went back at that time: nothing happens. LocalProtocolError for more than was received.
         """
         machine = self._machine
         found = machine.find(stream)
         if found is None or machine.over:
             return
+        is_server = self._role is Role.SERVER
+        if is_server and found.upload is UploadState.ANSWERED:
+            return
         credit = found.to_receive().consume(n)
-        if credit:
+        if credit and not (is_server and found.upload is UploadState.COMPLETE):  # then nothing more comes there
             machine.outbox.credit(stream, credit)
         credit = machine.window.consume(n)
         if credit:
             machine.outbox.credit(0, credit)
-
-    # ------------------------------------------------------------------ sending
-
-    def open(self, message: Request) -> int:
-        """Client: send a request on a new stream; returns its id (SPEC 7).
-
-        Raises NotReadyError, DrainingError, TooManyStreamsError, MessageTooLargeError, or LocalProtocolError naming
-        the field that cannot be sent. Nothing was sent then.
-        """
-        machine = self._machine
-        try:
-            kind = kind_of(message)
-        except KeyError:
-            raise LocalProtocolError(
-                f"{type(message).__name__} is not a request and opens no stream (SPEC 7)"
-            ) from None
-        if _SEND_REQUEST not in machine.inputs:
-            raise self._cannot_open()
-        limit = machine.limits.max_streams
-        if len(machine.streams) >= limit:
-            raise TooManyStreamsError(limit)
-        stream = machine.last_stream + 2 if machine.last_stream else 1
-        if stream > MAX_STREAM:
-            raise DrainingError(ErrorCode.NO_ERROR, "all stream ids are used up")
-        frames = machine.encode(message, stream, _END)
-        if frames[1] > machine.outbox.room:
-            raise LocalProtocolError(
-                f"{machine.settings.reply_bytes} bytes of requests wait to be sent; send them first"
-            )
-        machine.last_stream = stream
-        machine.outbox.reply(machine.open(stream, kind), frames)
-        return stream
-
-    def _cannot_open(self) -> LocalProtocolError:
-        machine = self._machine
-        if self._role is Role.SERVER:
-            return LocalProtocolError("only clients open streams (SPEC 7)")
-        goaway = machine.goaway_received or machine.goaway_sent
-        if machine.state is State.DRAINING and goaway is not None:
-            return DrainingError(goaway.code, goaway.message, goaway.reconnect_after_ms)
-        reasons = {State.FAILED: f"it has failed: {machine.failure}", State.CLOSED: "it is closed"}
-        reason = reasons.get(machine.state, "the handshake is not done; wait for Ready")
-        return NotReadyError(f"no stream can be opened on this connection: {reason}")
-
-    def send(self, stream: int, message: Message, end: bool = False) -> bool:
-        """Server: send RESULT, EVENT or PREVIEW on a stream; end: nothing follows on it (SPEC 7).
-
-        PREVIEW and EVENT "progress" are lossy: they replace an unsent older one of the same stream, and are dropped
-        when a lossless message follows. Returns False when the stream is over or the lossy message found no room.
-        Raises LocalProtocolError when the stream's state does not allow it, MessageTooLargeError when it does not fit.
-        """
-        machine = self._machine
-        found = machine.streams.get(stream)
-        if found is None or found.state is _CLOSED or _SEND_REPLY not in machine.inputs:
-            self._sendable(stream)  # says what is wrong, if anything is
-            return False
-        kind = type(message)
-        happened = _SENDABLE.get(kind, _NOT_SENDABLE)[end]
-        lossy = kind is Preview or (type(message) is Event and message.body.get("event") == "progress")
-        if happened is None or (lossy and end):
-            raise LocalProtocolError(f"{kind.__name__}{' with END' if end else ''} cannot be sent on a stream (SPEC 7)")
-        state = self._next(found, happened)
-        frames = encode_within(message, stream, _END if end else 0, machine.max_frame)
-        found.state = state
-        if lossy:
-            return machine.outbox.lossy(found, kind, frames)
-        return self._reply(found, frames)
-
-    def send_data(self, stream: int, data: Buffer, end: bool = False) -> bool:
-        """Server: send DATA after a RESULT that announced it (SPEC 7). May be called again to send more.
-
-        `data` is kept by reference and cut into frames when it leaves, as credit allows: do not change it until
-        unsent() says that it has left and the transport has taken it. Returns False when the stream is over.
-        """
-        found = self._sendable(stream)
-        if found is None:
-            return False
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        if not view.nbytes and not end:
-            return True
-        found.state = self._next(found, StreamInput.DATA_END if end else StreamInput.DATA)
-        self._machine.outbox.data(found, view, end)
-        return True
-
-    def send_error(
-        self,
-        stream: int,
-        code: int,
-        message: str,
-        details: Mapping[str, Any] | None = None,
-        retry_after_ms: int | None = None,
-        *,
-        retry: str | None = None,
-        processed: str | None = None,
-    ) -> bool:
-        """Server: the request failed; the stream is over. DATA of it that has not left is dropped (SPEC 10).
-
-        retry and processed come from the registry unless given; with retry_after_ms, retry is "after". Returns False
-        when the stream is over.
-        """
-        machine = self._machine
-        found = self._sendable(stream)
-        if found is None:
-            return False
-        facts = None if details is None else dict(details)
-        frame = error_message(
-            code, message, details=facts, retry_after_ms=retry_after_ms, retry=retry, processed=processed
-        )
-        self._next(found, StreamInput.ERROR)
-        return self._end_stream(found, machine.encode(frame, stream, _END))
-
-    def reset(self, stream: int, code: int = ErrorCode.NO_ERROR) -> bool:
-        """End a stream at once, in both directions (SPEC 7). The job goes on; CANCEL stops it.
-
-        Buffers of the stream are dropped, a body under way is thrown away. False when the stream is over already.
-        """
-        machine = self._machine
-        found = machine.find(stream) or machine.streams.get(stream)
-        if found is None or machine.over or (found.state is _CLOSED and not found.bulk):
-            return False
-        if self._receiving.is_receiving_data(stream):
-            self._receiving.parser.abandon_body()
-        return self._end_stream(found, machine.encode(Reset(code, error_name(code)), stream))
-
-    def ping(self, payload: bytes) -> bool:
-        """Send PING with 8 bytes; the answer is Received(0, Pong(payload)). False when the connection is over."""
-        if self._machine.over:
-            return False
-        frames = self._machine.encode(Ping(bytes(payload)))
-        self._machine.local(Input.SEND_PING)
-        return self._control(frames)
-
-    def goaway(
-        self,
-        code: int = ErrorCode.NO_ERROR,
-        message: str = "",
-        *,
-        last_stream: int | None = None,
-        grace_ms: int | None = None,
-        reconnect_after_ms: int | None = None,
-    ) -> bool:
-        """Announce the end (SPEC 12). Streams above last_stream are refused (default: everything seen goes on).
-
-        A drain has two steps: last_stream=2**31-1 ("open no more"), and after a round trip the true value (leave it
-        out). Before the handshake is done it refuses the connection: a server's GOAWAY waits for the client's preface
-        and is the last thing sent. False when the connection is over.
-        """
-        machine = self._machine
-        if machine.over:
-            return False
-        message = clip(message)
-        frame = machine.goaway(code, message, last_stream, grace_ms=grace_ms, reconnect_after_ms=reconnect_after_ms)
-        frames = machine.encode(frame)
-        machine.goaway_sent = frame
-        if machine.state is State.START and self._role is Role.SERVER:
-            return True  # sent when the preface has shown that somebody there understands it
-        if Input.SEND_GOAWAY not in machine.inputs:
-            if self._role is Role.SERVER:
-                machine.end(frames[0])
-            else:
-                machine.end([])
-            return True
-        machine.local(Input.SEND_GOAWAY)
-        return self._control(frames)
-
-    def unsent(self, stream: int) -> int:
-        """Bytes given to send_data() that data_to_send() has not returned yet; 0 for a stream that is over."""
-        found = self._machine.streams.get(stream)
-        return 0 if found is None else found.unsent
-
-    @property
-    def has_output(self) -> bool:
-        """Whether data_to_send() would return something now."""
-        return bool(self._machine.outbox)
-
-    def data_to_send(self, max_bytes: int = 256 * 1024) -> list[Buffer]:
-        """The next buffers to write, in order, none of them empty; [] when there is nothing to send.
-
-        Control frames, replies and lossy frames up to about max_bytes (at least one frame), then at most one DATA
-        frame of at most data_chunk bytes: call again when the transport has room. Buffers may be views of what was
-        given to send_data(); what is returned here counts as sent.
-        """
-        machine = self._machine
-        out = machine.outbox.take(max_bytes)
-        if machine.outbox.done:
-            machine.reap()
-        return out
-
-    # ------------------------------------------------------------------ helpers
-
-    def _sendable(self, stream: int) -> Stream | None:
-        """The open stream a server wants to send on; None when it is over."""
-        machine = self._machine
-        if machine.over:
-            return None
-        if _SEND_REPLY not in machine.inputs:
-            who = f"the {self._role.value} in state {machine.state.name}"
-            raise LocalProtocolError(f"{who} sends nothing on streams but requests, CREDIT and RESET (SPEC 3)")
-        return machine.find(stream)
-
-    def _next(self, stream: Stream, happened: StreamInput) -> StreamState:
-        state = stream.table[stream.state].get(happened)
-        if state is None:
-            problem = f"{happened.name} is not possible on stream {stream.id} in state {stream.state.name} (SPEC 7)"
-            raise LocalProtocolError(problem)
-        return state
-
-    def _reply(self, stream: Stream, frames: Frames) -> bool:
-        """Queue a frame; when the peer takes nothing and too much waits, the connection fails (SLOW_CONSUMER)."""
-        try:
-            self._machine.outbox.reply(stream, frames)
-        except RemoteProtocolError as error:
-            self._machine.fail(error)
-            return False
-        return True
-
-    def _control(self, frames: Frames) -> bool:
-        """The same for control frames (EXCESSIVE_LOAD)."""
-        try:
-            self._machine.outbox.control(frames)
-        except RemoteProtocolError as error:
-            self._machine.fail(error)
-            return False
-        return True
-
-    def _end_stream(self, stream: Stream, frames: Frames) -> bool:
-        """The stream ends with this frame; what waits and need not be sent is dropped."""
-        machine = self._machine
-        machine.outbox.drop_stream(stream)
-        sent = self._reply(stream, frames)
-        if sent:
-            machine.finish(stream)
-        return sent

@@ -8,20 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from pixwire_protocol.attachments import Attachment, Problem, attachments_from, attachments_problem
+from pixwire_protocol.forms import MATCH, kind_name
+from pixwire_protocol.forms import is_job_id as is_job_id  # both are wanted beside the fields, too
+from pixwire_protocol.forms import show as show
 from pixwire_protocol.heads import FieldSpec
 from pixwire_protocol.limits import CLIENT_LIMITS, SERVER_LIMITS, Limits
-
-_JOB_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-MAX_JOB_ID: Final = 64
-
-_NAMES: Final[Mapping[type, str]] = {
-    str: "string",
-    int: "integer",
-    type(None): "nil",
-    bytes: "byte string",
-    list: "array",
-    dict: "map",
-}
 
 Check = Callable[[Any], bool]
 Convert = Callable[[Any], Any]
@@ -35,6 +27,7 @@ class Field:
     check    whether a value of that type lies within the limits
     convert  how a received value is stored, None: as it is
     prepare  how a value to be sent becomes one of that type, as far as possible
+    plain    the type of a value to be sent that needs no preparation
     """
 
     spec: FieldSpec
@@ -42,13 +35,16 @@ class Field:
     check: Check
     convert: Convert | None
     prepare: Convert
+    plain: type
 
     @property
     def allowed(self) -> str:
         """What is allowed, in words: "an integer from 0 to 63"."""
         spec = self.spec
         if spec.pattern is not None:
-            return f"a string of {spec.minimum} to {spec.maximum} characters A-Z a-z 0-9 . _ -"
+            return _PATTERNS[spec.pattern].format(spec=spec)
+        if spec.choices:
+            return ("an array of " if spec.type == "list[str]" else "one of ") + ", ".join(spec.choices)
         match spec.type:
             case "str":
                 return f"a string of {spec.minimum or 0} to {spec.maximum} bytes"
@@ -56,31 +52,26 @@ class Field:
                 return "an integer" if spec.minimum is None else f"an integer from {spec.minimum} to {spec.maximum}"
             case "bool":
                 return "true or false"
+            case "list[attachment]":
+                return f"an array of at most {spec.maximum} attachments"
             case "list[str]":
                 return f"an array of at most {spec.maximum} strings of at most {spec.item_maximum} bytes"
         return "a map"
 
-    def problem(self, value: Any) -> str:
-        """The sentence that says what is wrong with this value and what to do."""
+    def problem(self, value: Any) -> Problem:
+        """What is wrong with this value, most exactly: the field or the part of it, its value, what is allowed."""
+        if self.spec.type == _ATTACHMENTS:
+            found = attachments_problem(value, self.spec.name, self.spec.maximum or 0)
+            return found or (self.spec.name, value, self.allowed)
+        return self.spec.name, value, self.allowed
+
+    def sentence(self, problem: Problem) -> str:
+        """What is wrong and what to do, for humans. A secret value is not shown."""
+        name, value, allowed = problem
         if self.spec.type == "limits" and type(value) is dict:
             return _limits_problem(value) or "limits are wrong"
-        return f"{self.spec.name} must be {self.allowed}, not {show(value)}"
-
-
-def is_job_id(value: str) -> bool:
-    """Whether value is a job id: 1 to 64 of A-Z a-z 0-9 . _ - (SPEC 9)."""
-    if not 0 < len(value) <= MAX_JOB_ID or not value.isascii():
-        return False
-    # The first question answers for UUIDs and is the cheaper one.
-    return value.replace("-", "").isalnum() or not value.encode().translate(None, _JOB_ID_BYTES)
-
-
-def show(value: Any) -> str:
-    """A value for an error message: its type and at most 60 characters of it."""
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
-    text = text if len(text) <= 60 else text[:57] + "..."
-    kind = _NAMES.get(type(value), type(value).__name__)
-    return f"{text} ({kind})" if text else f"{'an' if kind == 'array' else 'a'} {kind}"
+        got = f"this {kind_name(value)}" if self.spec.secret else show(value)
+        return f"{name} must be {allowed}, not {got}"
 
 
 _Kind = tuple[type, Check, Convert | None, Convert]
@@ -88,8 +79,10 @@ _Kind = tuple[type, Check, Convert | None, Convert]
 
 def _of_str(spec: FieldSpec, sender: str) -> _Kind:
     low, high = spec.minimum or 0, spec.maximum or 0
-    if spec.pattern == "job_id":
-        return str, is_job_id, None, _plain
+    if spec.pattern is not None:
+        return str, MATCH[spec.pattern], None, _plain
+    if spec.choices:
+        return str, frozenset(spec.choices).__contains__, None, _plain
 
     def check(value: str) -> bool:
         return low <= len(value) <= high and (value.isascii() or len(value.encode(errors="replace")) <= high)
@@ -110,6 +103,13 @@ def _of_bool(spec: FieldSpec, sender: str) -> _Kind:
 
 def _of_list(spec: FieldSpec, sender: str) -> _Kind:
     most, longest = spec.maximum or 0, spec.item_maximum or 0
+    if spec.choices:
+        known = frozenset(spec.choices)
+
+        def each_known(value: list[Any]) -> bool:
+            return len(value) <= most and all(type(item) is str and item in known for item in value)
+
+        return list, each_known, tuple, _to_plain_list
 
     def fits(item: Any) -> bool:
         return (
@@ -119,6 +119,18 @@ def _of_list(spec: FieldSpec, sender: str) -> _Kind:
         )
 
     return list, lambda value: len(value) <= most and all(map(fits, value)), tuple, _to_list
+
+
+def _of_attachments(spec: FieldSpec, sender: str) -> _Kind:
+    most = spec.maximum or 0
+
+    def prepare(value: Any) -> Any:
+        items = _to_list(value)
+        if type(items) is not list:
+            return value
+        return [item.to_map() if type(item) is Attachment else item for item in items]
+
+    return list, lambda value: attachments_problem(value, spec.name, most) is None, attachments_from, prepare
 
 
 def _of_map(spec: FieldSpec, sender: str) -> _Kind:
@@ -146,6 +158,11 @@ def _to_list(value: Any) -> Any:
     return list(value) if isinstance(value, Collection) and not isinstance(value, str) else value
 
 
+def _to_plain_list(value: Any) -> Any:
+    items = _to_list(value)
+    return [_plain(item) for item in items] if type(items) is list else value
+
+
 def _plain(value: Any) -> Any:
     """ErrorCode, JobState and the like are as good as their numbers and strings."""
     return value.value if isinstance(value, Enum) else value
@@ -155,6 +172,7 @@ def _always(value: Any) -> bool:
     return True
 
 
+_ATTACHMENTS: Final = "list[attachment]"
 _KINDS: Final = {
     "str": _of_str,
     "int": _of_int,
@@ -162,9 +180,18 @@ _KINDS: Final = {
     "list[str]": _of_list,
     "map": _of_map,
     "limits": _of_limits,
+    _ATTACHMENTS: _of_attachments,
+}
+# What a string of a pattern is, in words.
+_PATTERNS: Final = {
+    "job_id": "a string of {spec.minimum} to {spec.maximum} characters A-Z a-z 0-9 . _ -",
+    "traceparent": "a W3C traceparent such as 00-<32 hexadecimal digits>-<16 of them>-01, neither id all zeros",
 }
 
 
 def make_field(spec: FieldSpec, sender: str) -> Field:
     """The ready field for a spec; sender says whose limits a `limits` field has."""
-    return Field(spec, *_KINDS[spec.type](spec, sender))
+    kind, check, convert, prepare = _KINDS[spec.type](spec, sender)
+    # Some lists are prepared in any case: that it is a list says nothing about what is in it.
+    inside = kind is list and (spec.type == _ATTACHMENTS or bool(spec.choices))
+    return Field(spec, kind, check, convert, prepare, type(None) if inside else kind)

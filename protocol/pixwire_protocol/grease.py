@@ -1,13 +1,13 @@
 """GREASE (SPEC 13): reserved nonsense that clients send at random, so that ignoring the unknown stays a habit.
 
-Pure: the randomness is an argument. A client makes one Grease per connection and hands it over in its Settings.
+Pure: the randomness is an argument. A client makes one Grease per connection and hands it over in its Settings. The
+versions of the preface are no place for it: a server may choose what a client offers.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pixwire_protocol.header import pack_header
-from pixwire_protocol.registry import MAJOR
 
 RANDOM_BYTES: Final = 8
 IGNORABLE_FIRST: Final = 0x80
@@ -18,13 +18,11 @@ IGNORABLE_COUNT: Final = 0x40
 class Grease:
     """What one client connection says beyond sense.
 
-    max_major  the highest version the preface claims; sometimes one more than exists
     feature    an unknown feature to offer
     key, value an unknown field of HELLO
     frame      an ignorable frame, ready to be sent once the connection is ready
     """
 
-    max_major: int
     feature: str
     key: str
     value: Any
@@ -39,7 +37,6 @@ def make_grease(random_bytes: bytes) -> Grease:
     frame_type = IGNORABLE_FIRST + random_bytes[4] % IGNORABLE_COUNT
     tail = bytes(random_bytes[5] % 16)
     return Grease(
-        max_major=MAJOR + (random_bytes[6] % 4 == 0),
         feature=f"grease-{noise[:4]}",
         key=f"grease_{noise[4:8]}",
         value=random_bytes[7],

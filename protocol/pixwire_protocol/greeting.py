@@ -8,9 +8,9 @@ from pixwire_protocol.registry import HEADER_SIZE, MAGIC, MAJOR
 from pixwire_protocol.settings import Settings
 
 
-def make_preface(max_major: int = MAJOR) -> bytes:
+def make_preface() -> bytes:
     """Our preface: the range of versions we speak, two reserved bytes."""
-    return MAGIC + bytes((MAJOR, max_major, 0, 0))
+    return MAGIC + bytes((MAJOR, MAJOR, 0, 0))
 
 
 def make_hello(settings: Settings) -> bytes:
@@ -20,7 +20,7 @@ def make_hello(settings: Settings) -> bytes:
         return make_preface() + _checked(b"".join(encode(Hello(settings.agent, settings.features, settings.limits))))
     hello = Hello(settings.agent, (*settings.features, grease.feature), settings.limits)
     head = unpack_map(CODECS["HELLO"].encode(hello)[0]) | {grease.key: grease.value}
-    return make_preface(grease.max_major) + _checked(encode_raw(hello, pack_map(head)))
+    return make_preface() + _checked(encode_raw(hello, pack_map(head)))
 
 
 def make_welcome(settings: Settings, features: tuple[str, ...]) -> Welcome:
@@ -32,6 +32,8 @@ def make_welcome(settings: Settings, features: tuple[str, ...]) -> Welcome:
         features=features,
         durable=settings.durable,
         limits=settings.limits,
+        auth=settings.auth,
+        principal=settings.principal,
     )
 
 
@@ -44,5 +46,5 @@ def _checked(frame: bytes) -> bytes:
     limit = default("handshake_max_frame")
     if len(frame) - HEADER_SIZE > limit:
         problem = f"HELLO or WELCOME of {len(frame) - HEADER_SIZE} bytes exceeds {limit} (SPEC 6)"
-        raise MessageTooLargeError(f"{problem}; shorten agent or features")
+        raise MessageTooLargeError(f"{problem}; shorten agent, features or principal")
     return frame

@@ -1,4 +1,5 @@
 """Generated from registry.toml by generate.py (change those, never this file): the shape of every message (SPEC 8)."""
+# ruff: noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,10 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list."""
+    """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list.
+
+    choices: the only values; of a list: of its entries. secret: never to be shown.
+    """
 
     name: str
     type: str
@@ -17,6 +21,8 @@ class FieldSpec:
     maximum: int | None = None
     item_maximum: int | None = None
     pattern: str | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("features", "list[str]", default=(), maximum=64, item_maximum=64),
         FieldSpec("durable", "str", default="none", maximum=32),
         FieldSpec("limits", "limits"),
+        FieldSpec("auth", "list[str]", default=(), maximum=8, item_maximum=32),
+        FieldSpec("principal", "str", minimum=1, maximum=256),
+    )),
+    "AUTH": MessageSpec("AUTH", 0x02, False, "client", "zero", "never", "map", "none", "connection", False, (
+        FieldSpec("mechanism", "str", required=True, minimum=1, maximum=32),
+        FieldSpec("token", "str", required=True, minimum=1, maximum=3072, secret=True),
+    )),
+    "AUTH_OK": MessageSpec("AUTH_OK", 0x02, True, "server", "zero", "never", "map", "none", "connection", False, (
+        FieldSpec("principal", "str", required=True, minimum=1, maximum=256),
+        FieldSpec("expires_ms", "int", minimum=0, maximum=9007199254740991),
     )),
     "PING": MessageSpec("PING", 0x04, False, "both", "zero", "never", "none", "eight", "connection", False, ()),
     "PONG": MessageSpec("PONG", 0x04, True, "both", "zero", "never", "none", "eight", "connection", False, ()),
@@ -74,13 +90,16 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("code", "int", required=True, minimum=0, maximum=65535),
         FieldSpec("name", "str", default="", maximum=64),
     )),
-    "SUBMIT": MessageSpec("SUBMIT", 0x10, False, "client", "new", "required", "map", "params", "stream", False, (
+    "SUBMIT": MessageSpec("SUBMIT", 0x10, False, "client", "new", "request", "map", "params", "stream", False, (
         FieldSpec("job", "str", required=True, minimum=1, maximum=64, pattern="job_id"),
         FieldSpec("kind", "str", required=True, minimum=1, maximum=64),
         FieldSpec("ct", "str", default="application/msgpack", maximum=64),
         FieldSpec("watch", "bool", default=False),
         FieldSpec("want", "list[str]", default=(), maximum=16, item_maximum=32),
         FieldSpec("deliver", "bool", default=False),
+        FieldSpec("attachments", "list[attachment]", default=(), maximum=8),
+        FieldSpec("traceparent", "str", minimum=55, maximum=55, pattern="traceparent"),
+        FieldSpec("tracestate", "str", maximum=512),
     )),
     "STATUS": MessageSpec("STATUS", 0x11, False, "client", "new", "required", "map", "none", "stream", False, (
         FieldSpec("job", "str", required=True, minimum=1, maximum=64, pattern="job_id"),
@@ -95,6 +114,12 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("want", "list[str]", default=(), maximum=16, item_maximum=32),
         FieldSpec("deliver", "bool", default=False),
     )),
+    "LIST": MessageSpec("LIST", 0x15, False, "client", "new", "required", "map", "none", "stream", False, (
+        FieldSpec("what", "str", required=True, maximum=32, choices=("models", "jobs")),
+        FieldSpec("limit", "int", default=50, minimum=1, maximum=100),
+        FieldSpec("after", "str", maximum=128),
+        FieldSpec("states", "list[str]", default=(), maximum=16, item_maximum=16, choices=("queued", "running", "succeeded", "failed", "cancelled", "expired")),
+    )),
     "FETCH": MessageSpec("FETCH", 0x20, False, "client", "new", "required", "map", "none", "stream", False, (
         FieldSpec("job", "str", required=True, minimum=1, maximum=64, pattern="job_id"),
         FieldSpec("artifact", "int", default=0, minimum=0, maximum=63),
@@ -102,7 +127,7 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("length", "int", minimum=0, maximum=9223372036854775807),
         FieldSpec("etag", "str", minimum=1, maximum=128),
     )),
-    "DATA": MessageSpec("DATA", 0x21, False, "server", "open", "optional", "none", "data", "connection", False, ()),
+    "DATA": MessageSpec("DATA", 0x21, False, "both", "open", "optional", "none", "data", "connection", False, ()),
     "CREDIT": MessageSpec("CREDIT", 0x22, False, "both", "any", "never", "map", "none", "connection", False, (
         FieldSpec("n", "int", required=True),
     )),
@@ -119,11 +144,22 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
     )),
 }
 
+# Fields of the maps inside list fields: a field of type list[attachment] has maps of ITEMS["attachment"].
+ITEMS: Final[Mapping[str, tuple[FieldSpec, ...]]] = {
+    "attachment": (
+        FieldSpec("name", "str", required=True, minimum=1, maximum=32, pattern="attachment_name"),
+        FieldSpec("size", "int", required=True, minimum=1, maximum=9007199254740991),
+        FieldSpec("sha256", "str", required=True, minimum=64, maximum=64, pattern="sha256"),
+        FieldSpec("media_type", "str", required=True, minimum=1, maximum=64),
+    ),
+}
+
 # Names of the fields in the maps of RESULT and EVENT.
 BODIES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (
         "job", "kind", "state", "seq", "attempt", "step", "steps", "seed",
-        "queue_position", "artifacts", "error", "timings", "engine", "params", "duplicate", "event",
+        "queue_position", "artifacts", "error", "timings", "engine", "params", "attachments", "traceparent",
+        "retain_ms", "duplicate", "event",
     ),
     "artifact": (
         "artifact", "etag", "size", "media_type", "width", "height", "seed",
@@ -137,6 +173,21 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "progress": (
         "job", "seq", "event", "attempt", "step", "steps",
+    ),
+    "list": (
+        "what", "models", "jobs", "next",
+    ),
+    "model": (
+        "name", "default", "pipeline", "kinds", "attachments", "defaults", "limits", "media_types",
+    ),
+    "model_defaults": (
+        "steps", "guidance_scale", "width", "height",
+    ),
+    "model_limits": (
+        "size_multiple", "max_width", "max_height", "max_steps", "max_count",
+    ),
+    "summary": (
+        "job", "kind", "state", "seq", "step", "steps", "artifacts", "age_ms",
     ),
 }
 # fmt: on

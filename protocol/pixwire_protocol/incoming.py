@@ -16,9 +16,19 @@ class Received:
 
 @record
 class Ready:
-    """The handshake is done. peer: the client's HELLO or the server's WELCOME."""
+    """The handshake is done, authentication included. peer: the client's HELLO or the server's WELCOME.
+
+    A server that asks for authentication gets none: its handshake is done when it calls accept_auth().
+    """
 
     peer: Hello | Welcome
+
+
+@record
+class AuthNeeded:
+    """Client: say who you are, with Connection.authenticate() and one of peer.auth; Ready follows (SPEC 6)."""
+
+    peer: Welcome
 
 
 @record
@@ -35,4 +45,4 @@ class Failed:
     error: RemoteProtocolError
 
 
-Incoming = Received | Ready | Closed | Failed
+Incoming = Received | Ready | AuthNeeded | Closed | Failed

@@ -26,6 +26,10 @@ class Limits:
     idle_ms: int = default("idle_ms")
     ping_timeout_ms: int = default("ping_timeout_ms")
     min_ping_ms: int = default("min_ping_ms")
+    max_upload: int = default("max_upload")
+    retain_ms: int = default("retain_ms")
+    dedupe_ms: int = default("dedupe_ms")
+    stream_rate: int = default("stream_rate")
 
     def to_map(self, names: tuple[str, ...]) -> dict[str, int]:
         """The map with these names."""

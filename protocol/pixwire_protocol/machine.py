@@ -11,8 +11,9 @@ from pixwire_protocol.header import Buffer
 from pixwire_protocol.limits import Limits, default
 from pixwire_protocol.messages import GoAway, Hello, Message, Welcome, clip, encode, encode_within
 from pixwire_protocol.outbox import Outbox
+from pixwire_protocol.rates import Counts
 from pixwire_protocol.settings import Settings
-from pixwire_protocol.states import CONNECTION, Input, Role, State, StreamKind, StreamState
+from pixwire_protocol.states import CONNECTION, Input, Role, State, StreamKind, StreamState, UploadState
 from pixwire_protocol.streams import Frames, Stream
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
@@ -44,6 +45,13 @@ class Machine:
         self.goaway_sent: GoAway | None = None
         self.goaway_received: GoAway | None = None
         self.failure: RemoteProtocolError | None = None
+        self.principal = settings.principal
+        """Whose jobs these are, as far as it is known."""
+        self.auth_pending = False
+        """Whether an AUTH was sent (client) or received (server) that has no answer."""
+        self.authenticated = False
+        """Whether an AUTH was answered with AUTH_OK."""
+        self.counts = Counts()
 
     # ------------------------------------------------------------------ state
 
@@ -52,6 +60,10 @@ class Machine:
         self.state = state
         self.over = state >= State.FAILED
         self.inputs = CONNECTION[self.role][state]
+
+    def need_auth(self) -> None:
+        """HELLO and WELCOME are exchanged, and AUTH is asked for."""
+        self.move(CONNECTION[self.role][State.PREFACED][Input.AUTH_NEEDED])
 
     def local(self, happened: Input) -> None:
         """This program does something: move, or LocalProtocolError when the table has no row for it."""
@@ -112,14 +124,31 @@ class Machine:
         """The stream is over. Bytes of it that were not consumed go back to the connection's window."""
         stream.state = _CLOSED
         stream.sink = None
-        if stream.receive is not None and stream.receive.outstanding:
-            credit = self.window.consume(stream.receive.outstanding)
+        if stream.receive is not None:
+            self.give_back(stream.receive)
             stream.receive = None
-            if credit:
-                self.outbox.credit(0, credit)
         self.outbox.drop_stream(stream)
         if stream.done:
             self.streams.pop(stream.id, None)
+
+    def give_back(self, window: ReceiveWindow) -> None:
+        """What came on a stream and was not consumed no longer counts for the connection."""
+        if window.outstanding:
+            credit = self.window.consume(window.outstanding)
+            if credit:
+                self.outbox.credit(0, credit)
+
+    def answer_upload(self, stream: Stream) -> None:
+        """RESULT was sent or received on an uploading stream: its bytes are done with, wherever they are (SPEC 7)."""
+        stream.upload = UploadState.ANSWERED
+        if self.role is Role.CLIENT:
+            self.outbox.drop_data(stream)
+            return
+        stream.sink = None
+        self.outbox.drop_credit(stream)
+        if stream.receive is not None:
+            self.give_back(stream.receive)
+            stream.receive = None
 
     def reap(self) -> None:
         """Forget streams whose last frame has left."""

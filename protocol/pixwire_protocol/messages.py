@@ -1,21 +1,23 @@
-"""The messages of PXW/1 (SPEC 8): one frozen dataclass each, and the one table that turns them into bytes and back.
+"""The messages of PXW/1 (SPEC 8): one frozen dataclass each, and the one table that turns them into frames and back.
 
 Fields are the head's fields, with the registry's defaults; `tail` is the raw tail; `body` is the whole head of RESULT
 and EVENT, whose maps are described in SPEC 9 (see status.py). Times are milliseconds. Received lists are tuples.
 
-A frame travels like this: Frame (header.py) -> unpack_map (profile.py) -> the class's Codec -> message.
+A frame travels like this: Frame (header.py) -> unpack_map (profile.py) -> the class's Codec (codec.py) -> message.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
-from pixwire_protocol.errors import LocalProtocolError, MessageTooLargeError, RemoteProtocolError, error_name
-from pixwire_protocol.fields import Field, make_field, show
+from pixwire_protocol.attachments import Attachment
+from pixwire_protocol.codec import DATA_TYPE as DATA_TYPE
+from pixwire_protocol.codec import Codec
+from pixwire_protocol.errors import MessageTooLargeError, RemoteProtocolError, error_name
 from pixwire_protocol.header import MAX_LENGTH, Buffer, Frame, pack_header
-from pixwire_protocol.heads import BODIES, MESSAGES, MessageSpec
+from pixwire_protocol.heads import MESSAGES
 from pixwire_protocol.limits import Limits
-from pixwire_protocol.profile import Map, pack_checked, pack_map, unpack_map
+from pixwire_protocol.profile import Map
 from pixwire_protocol.record import record
 from pixwire_protocol.registry import ERRORS, HEADER_SIZE, ErrorCode, Flag
 
@@ -42,6 +44,27 @@ class Welcome:
     features: Sequence[str] = ()
     durable: str = "none"
     limits: Limits = field(default_factory=Limits)
+    auth: Sequence[str] = ()
+    principal: str | None = None
+
+
+@record
+class Auth:
+    """Who the client is, with the proof; also again later (SPEC 6). The token is not shown by repr()."""
+
+    mechanism: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Auth(mechanism={self.mechanism!r}, token=<not shown>)"
+
+
+@record
+class AuthOk:
+    """The server's answer to AUTH: whose jobs these are; expires_ms None = no end is known (SPEC 6)."""
+
+    principal: str
+    expires_ms: int | None = None
 
 
 @record
@@ -93,7 +116,10 @@ class Reset:
 
 @record
 class Submit:
-    """Run this job, or attach to it when the same job was submitted before (SPEC 9). tail = the parameters."""
+    """Run this job, or attach to it when the same job was submitted before (SPEC 9). tail = the parameters.
+
+    With attachments their bytes follow as DATA on the same stream (SPEC 7).
+    """
 
     job: str
     kind: str
@@ -102,6 +128,9 @@ class Submit:
     watch: bool = False
     want: Sequence[str] = ()
     deliver: bool = False
+    attachments: Sequence[Attachment] = ()
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 @record
@@ -130,6 +159,16 @@ class Watch:
 
 
 @record
+class List:
+    """Which models are there, or which jobs are mine? (SPEC 8) what = "models" or "jobs"; the rest is for jobs."""
+
+    what: str
+    limit: int = 50
+    after: str | None = None
+    states: Sequence[str] = ()
+
+
+@record
 class Fetch:
     """Send me an artifact or a part of it (SPEC 9). length None = up to the end; etag None = whatever is there."""
 
@@ -142,7 +181,7 @@ class Fetch:
 
 @record
 class Data:
-    """Bytes of the artifact announced by the RESULT before (SPEC 7).
+    """Bytes of the artifact announced by the RESULT before, or of the attachments announced by SUBMIT (SPEC 7).
 
     placed means that tail is the part of the stream's sink (Connection.set_sink) where the bytes were received.
     """
@@ -160,7 +199,7 @@ class Credit:
 
 @record
 class Result:
-    """The answer to a request: a job status map, or the announcement of an artifact whose DATA follows (SPEC 9)."""
+    """The answer to a request: a job status map, a list, or an artifact announced whose DATA follows (SPEC 9)."""
 
     body: Map
 
@@ -186,117 +225,18 @@ class Preview:
     tail: Buffer
 
 
-Request = Submit | Status | Cancel | Watch | Fetch
+Request = Submit | Status | Cancel | Watch | List | Fetch
 Message = (
-    Hello | Welcome | Ping | Pong | Error | GoAway | Reset | Request | Data | Credit | Result | Event | Preview
+    Hello | Welcome | Auth | AuthOk | Ping | Pong | Error | GoAway | Reset
+    | Request | Data | Credit | Result | Event | Preview
 )  # fmt: skip
-
-
-class Codec:
-    """Everything the wire needs to know about one message class: header bits, fields, and who is to blame (SPEC 8)."""
-
-    __slots__ = (
-        "ack",
-        "cls",
-        "fields",
-        "has_body",
-        "has_head",
-        "has_map",
-        "has_tail",
-        "order",
-        "required",
-        "spec",
-        "type",
-    )
-
-    def __init__(self, cls: type, spec: MessageSpec) -> None:
-        self.cls = cls
-        self.spec = spec
-        self.type = spec.type
-        self.ack = Flag.ACK if spec.ack else 0
-        self.has_head = spec.head == "map"
-        self.has_tail = spec.tail != "none"
-        self.has_body = spec.body
-        self.has_map = any(item.type == "map" for item in spec.fields)
-        self.fields: dict[str, Field] = {item.name: make_field(item, spec.sender) for item in spec.fields}
-        self.order = tuple((item.name, item.required, item.default, self.fields[item.name]) for item in spec.fields)
-        self.required = tuple(item.name for item in spec.fields if item.required)
-
-    def decode(self, head: bytes, tail: Buffer, stream: int) -> Message:
-        """The message in a frame of this type; the header was checked. Raises RemoteProtocolError."""
-        if not self.has_head:
-            return self.cls(bytes(tail) if self.spec.tail == "eight" else tail)  # type: ignore[no-any-return]
-        values = unpack_map(head)
-        if "crit" in values and (critical := values.pop("crit")) is not None:
-            self._check_critical(critical, stream)
-        if self.has_body:
-            return self.cls(values)  # type: ignore[no-any-return]
-        fields = self.fields
-        known: Map = {}
-        for name, value in values.items():
-            item = fields.get(name)
-            if item is None or value is None:
-                continue
-            if type(value) is not item.kind or not item.check(value):
-                raise self._wrong(item.problem(value), stream, name, value, item.allowed)
-            known[name] = value if item.convert is None else item.convert(value)
-        for name in self.required:
-            if name not in known:
-                raise self._wrong(f"{name} is missing", stream, name, None, fields[name].allowed)
-        if self.has_tail:
-            known["tail"] = tail
-        return self.cls(**known)  # type: ignore[no-any-return]
-
-    def encode(self, message: Any) -> tuple[bytes, Buffer]:
-        """Head and tail of a message. Raises LocalProtocolError naming the field that cannot be sent."""
-        if not self.has_head:
-            payload: Buffer = message.tail if self.type == DATA_TYPE else message.payload
-            if self.spec.tail == "eight" and len(payload) != 8:
-                raise LocalProtocolError(f"{self.spec.name}: payload must be 8 bytes, not {len(payload)}")
-            return b"", payload
-        if self.has_body:
-            head = pack_map(message.body)
-        elif self.has_map:
-            head = pack_map(self._head(message))
-        else:
-            head = pack_checked(self._head(message))
-        return head, message.tail if self.has_tail else b""
-
-    def _head(self, message: Any) -> Map:
-        head: Map = {}
-        for name, required, default, item in self.order:
-            value = getattr(message, name)
-            if value is None or (value == default and not required):
-                continue
-            if type(value) is not item.kind:
-                value = item.prepare(value)
-            if type(value) is not item.kind or not item.check(value):
-                raise LocalProtocolError(f"{self.spec.name}: {item.problem(value)}")
-            head[name] = value
-        return head
-
-    def _check_critical(self, names: Any, stream: int) -> None:
-        """SPEC 13: keys listed in crit must be understood; all others may be ignored."""
-        if type(names) is not list or not all(type(name) is str for name in names):
-            raise self._wrong("crit must be an array of strings", stream, "crit", names, "an array of strings")
-        unknown = [name for name in names if name not in (_BODY_KEYS if self.has_body else self.fields)]
-        if unknown:
-            listed = ", ".join(show(name) for name in unknown[:4])
-            problem = f"{self.spec.name}: crit names fields that are not understood here: {listed}"
-            raise RemoteProtocolError(ErrorCode.UNKNOWN_CRITICAL, problem, stream or None, {"field": "crit"})
-
-    def _wrong(self, problem: str, stream: int, name: str, value: Any, allowed: str) -> RemoteProtocolError:
-        """A wrong field costs a request its stream, and any other message the connection."""
-        message = f"{self.spec.name}: {problem}"
-        if self.spec.fault == "connection":
-            return RemoteProtocolError(ErrorCode.BAD_HEAD, message)
-        details = {"field": name, "value": show(value), "allowed": allowed}
-        return RemoteProtocolError(ErrorCode.INVALID_ARGUMENT, message, stream, details)
 
 
 _CLASSES: Final[Mapping[str, type]] = {
     "HELLO": Hello,
     "WELCOME": Welcome,
+    "AUTH": Auth,
+    "AUTH_OK": AuthOk,
     "PING": Ping,
     "PONG": Pong,
     "ERROR": Error,
@@ -306,6 +246,7 @@ _CLASSES: Final[Mapping[str, type]] = {
     "STATUS": Status,
     "CANCEL": Cancel,
     "WATCH": Watch,
+    "LIST": List,
     "FETCH": Fetch,
     "DATA": Data,
     "CREDIT": Credit,
@@ -313,8 +254,6 @@ _CLASSES: Final[Mapping[str, type]] = {
     "EVENT": Event,
     "PREVIEW": Preview,
 }
-_BODY_KEYS: Final = frozenset(name for names in BODIES.values() for name in names)
-DATA_TYPE: Final = MESSAGES["DATA"].type
 CODECS: Final[Mapping[str, Codec]] = {name: Codec(_CLASSES[name], spec) for name, spec in MESSAGES.items()}
 _BY_CLASS: Final[Mapping[type, Codec]] = {codec.cls: codec for codec in CODECS.values()}
 _BY_TYPE: Final[Mapping[tuple[int, bool], Codec]] = {(codec.type, bool(codec.ack)): codec for codec in CODECS.values()}
@@ -362,7 +301,8 @@ def decode(frame: Frame) -> Message:
     codec = _BY_TYPE.get((frame.type, acked))
     if codec is None:
         raise RemoteProtocolError(ErrorCode.UNKNOWN_FRAME, f"frame type 0x{frame.type:02X}", frame.stream or None)
-    return codec.decode(bytes(frame.head), frame.tail, frame.stream)
+    message: Message = codec.decode(bytes(frame.head), frame.tail, frame.stream)
+    return message
 
 
 def error_message(code: int, message: str, **overrides: Any) -> Error:

@@ -120,10 +120,19 @@ class Outbox:
         if self._credits:
             self._credits.pop(stream.id, None)
         if stream.bulk:
+            self.drop_data(stream)
+
+    def drop_data(self, stream: Stream) -> None:
+        """Forget DATA of a stream that was not sent."""
+        if stream.bulk:
             stream.drop_bulk()
             if stream.ringed:
                 stream.ringed = False
                 self._ring.remove(stream)
+
+    def drop_credit(self, stream: Stream) -> None:
+        """Forget credit of a stream that was not sent: its peer has nothing more to send there."""
+        self._credits.pop(stream.id, None)
 
     def clear(self, greeting: bool) -> None:
         """Forget everything, perhaps also the greeting (the connection fails; its last words come next)."""

@@ -1,18 +1,20 @@
-"""Parameters of a txt2img job (SPEC 9): the table, the check with helpful messages, and the canonical bytes.
+"""Kinds of job and their parameters (SPEC 8): the tables, the check with helpful messages, and the canonical bytes.
 
 The tail of SUBMIT is one msgpack map with these keys. The limits here are the protocol's; a model may allow less
-(multiples, largest size, most steps), which the server checks when it knows the model.
+(kinds, multiples, largest size, most steps), which the server checks when it knows the model.
 """
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.errors import RemoteProtocolError
-from pixwire_protocol.fields import show
+from pixwire_protocol.forms import show
 from pixwire_protocol.profile import pack_map, unpack_map
+from pixwire_protocol.record import record
 
 KIND: Final = "txt2img"
 CONTENT_TYPE: Final = "application/msgpack"
@@ -30,6 +32,8 @@ class ParamSpec:
     choices: tuple[str, ...]
     required: bool
     description: str
+    above: bool = False
+    """Whether the minimum itself is not allowed (float)."""
 
     @property
     def allowed(self) -> str:
@@ -39,7 +43,8 @@ class ParamSpec:
         kind = {"str": "a string", "int": "an integer", "float": "a number"}[self.type]
         unit = " characters" if self.type == "str" else ""
         blank = ", not only blanks" if self.required else ""
-        return f"{kind} {'of' if unit else 'from'} {self.minimum} to {self.maximum}{unit}{blank}"
+        start = "of" if unit else "above" if self.above else "from"
+        return f"{kind} {start} {self.minimum} to {self.maximum}{unit}{blank}"
 
 
 def _text(name: str, least: int, most: int, description: str, *, required: bool = False) -> ParamSpec:
@@ -65,7 +70,42 @@ PARAMS: Final[Mapping[str, ParamSpec]] = {
         _whole("seed", 0, MAX_SEED, "Seed of artifact 0 (artifact i: seed + i); absent: the server draws one."),
         _whole("count", 1, 16, "Images to make."),
         ParamSpec("media_type", "str", None, None, MEDIA_TYPES, False, "Encoding of the images."),
+        ParamSpec(
+            "strength", "float", 0.0, 1.0, (), False, "How much of the image is made anew: 1 all of it.", above=True
+        ),
+        ParamSpec("control_scale", "float", 0.0, 2.0, (), False, "How closely to follow the control image."),
     )
+}
+
+IMAGE: Final = "image"
+MASK: Final = "mask"
+CONTROL: Final = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """One kind of job: the attachments it must and may have, the parameters it does not take, and what it does."""
+
+    name: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    without: tuple[str, ...]
+    description: str
+
+
+KINDS: Final[Mapping[str, KindSpec]] = {
+    spec.name: spec
+    for spec in (
+        KindSpec(KIND, (), (CONTROL,), ("strength",), "An image from the prompt alone."),
+        KindSpec("img2img", (IMAGE,), (CONTROL,), (), "An image that begins with another one."),
+        KindSpec("inpaint", (IMAGE, MASK), (CONTROL,), (), "An image painted anew where the mask is white."),
+    )
+}
+_PLAIN: Final = KINDS[KIND]
+ATTACHMENTS: Final[Mapping[str, str]] = {
+    IMAGE: "The image to begin with, scaled to width x height.",
+    MASK: "Where to paint anew: white; scaled like the image.",
+    CONTROL: "What a ControlNet follows, for models that have one.",
 }
 
 
@@ -88,11 +128,11 @@ class ParamError(ValueError):
         return {"field": self.field, "value": show(self.value), "allowed": self.allowed}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GenerateParams:
-    """The parameters of one txt2img job; None = not set, the server's or model's default applies.
+    """The parameters of one job; None = not set, the server's or model's default applies.
 
-    Constructing checks nothing: `validate()`, `pack()` and `parse()` do.
+    Constructing checks nothing: `validate()`, `pack()` and `parse()` do, `check_kind()` what depends on the kind.
     """
 
     prompt: str
@@ -105,6 +145,8 @@ class GenerateParams:
     seed: int | None = None
     count: int | None = None
     media_type: str | None = None
+    strength: float | None = None
+    control_scale: float | None = None
 
     def to_map(self) -> dict[str, Any]:
         """The set fields in table order."""
@@ -115,19 +157,66 @@ class GenerateParams:
         """Raises ParamError for the first field (in table order) that is wrong."""
         from_map(self.to_map())
 
-    def pack(self) -> bytes:
-        """The canonical tail: set fields in table order, shortest msgpack forms. Raises ParamError."""
-        return pack_map(from_map(self.to_map()).to_map())
+    def pack(self, kind: str | None = None, attachments: "Sequence[Attachment | str]" = ()) -> bytes:
+        """The canonical tail: set fields in table order, shortest msgpack forms. Raises ParamError.
+
+        With a kind, also for what does not go together with it and these attachments (or their names).
+        """
+        params = from_map(self.to_map())
+        if kind is not None:
+            check_kind(params, kind, attachments)
+        return pack_map(params.to_map())
 
 
-def parse(tail: bytes | bytearray | memoryview) -> GenerateParams:
-    """The parameters in a SUBMIT's tail. Raises ParamError, and nothing else, for anything that is not right."""
+def parse(
+    tail: bytes | bytearray | memoryview, kind: str = KIND, attachments: Sequence[Attachment] = ()
+) -> GenerateParams:
+    """The parameters in a SUBMIT's tail, right for this kind and these attachments.
+
+    Raises ParamError, and nothing else, for anything that is not right; an unknown kind has the field "kind".
+    """
     try:
         values = unpack_map(bytes(tail))
     except RemoteProtocolError as error:
         message = f"the parameters are not one msgpack map: {error.message}"
         raise ParamError("params", bytes(tail), "one msgpack map", message) from error
-    return from_map(values)
+    params = from_map(values)
+    check_kind(params, kind, attachments)
+    return params
+
+
+def check_kind(params: GenerateParams, kind: str, attachments: Sequence[Attachment | str] = ()) -> None:
+    """Whether kind, parameters and attachments (or their names) go together. Raises ParamError for the first that
+    does not."""
+    spec = KINDS.get(kind)
+    if spec is _PLAIN and not attachments and params.strength is None and params.control_scale is None:
+        return  # what most jobs are
+    if spec is None:
+        raise ParamError(
+            "kind", kind, ", ".join(KINDS), f"unknown kind {kind[:64]!r}; the kinds are {', '.join(KINDS)}"
+        )
+    names = [item if isinstance(item, str) else item.name for item in attachments] if attachments else ()
+    for name in spec.required:
+        if name not in names:
+            text = ATTACHMENTS[name]
+            message = f"{kind} needs an attachment {name!r}: {text[0].lower()}{text[1:]}"
+            raise _wrong_attachments(spec, ", ".join(names) or "none", message)
+    for name in names:
+        if name not in spec.required and name not in spec.optional:
+            message = f"{kind} has no attachment {name[:64]!r}{_nearest(name, (*spec.required, *spec.optional))}"
+            raise _wrong_attachments(spec, name, message)
+    for name in spec.without:
+        if getattr(params, name) is not None:
+            message = f"{kind} takes no {name}: leave it out, or use another kind"
+            raise ParamError(name, getattr(params, name), f"absent with {kind}", message)
+    if params.control_scale is not None and CONTROL not in names:
+        message = "control_scale needs the attachment 'control': attach a control image, or leave it out"
+        raise ParamError("control_scale", params.control_scale, "absent without the attachment control", message)
+
+
+def _wrong_attachments(spec: KindSpec, value: str, message: str) -> ParamError:
+    allowed = f"{' and '.join(spec.required) or 'none'}; optional: {', '.join(spec.optional) or 'none'}"
+    return ParamError("attachments", value, allowed, message)
 
 
 def from_map(values: Mapping[str, Any]) -> GenerateParams:
@@ -149,10 +238,17 @@ def from_map(values: Mapping[str, Any]) -> GenerateParams:
     return GenerateParams(**given)
 
 
-def fingerprint(kind: str, tail: bytes | bytearray | memoryview) -> str:
-    """sha256 of kind, a zero byte and the raw tail, in hex: the same submission has the same one (SPEC 9)."""
+def fingerprint(kind: str, tail: bytes | bytearray | memoryview, attachments: Sequence[Attachment] = ()) -> str:
+    """What names a submission (SPEC 8), as 64 hexadecimal digits: the same submission has the same one.
+
+    SHA-256 over kind, a zero byte, for each attachment in the order of their names its name, a zero byte, its sha256
+    (the 64 digits) and a zero byte, then the raw tail.
+    """
     digest = hashlib.sha256(kind.encode())
     digest.update(b"\0")
+    if attachments:
+        for attachment in sorted(attachments, key=lambda attachment: attachment.name):
+            digest.update(f"{attachment.name}\0{attachment.sha256}\0".encode())
     digest.update(tail)
     return digest.hexdigest()
 
@@ -185,7 +281,7 @@ def _check_int(spec: ParamSpec, value: Any) -> int:
 def _check_float(spec: ParamSpec, value: Any) -> float:
     if type(value) not in (int, float):
         raise _wrong(spec, value, "send a number")
-    if not _within(spec, value) or not math.isfinite(value):
+    if not _within(spec, value) or not math.isfinite(value) or (spec.above and value == spec.minimum):
         raise _wrong(spec, value, "choose a number in that range")
     return float(value)
 

@@ -1,19 +1,22 @@
-"""The receiving half of a connection (SPEC 3, 7, 8): what headers and frames mean.
+"""The receiving half of a connection (SPEC 3, 6, 7, 8): what frames do.
 
-A frame is judged when its header is there (`on_header`): shape, state, stream, credit, in this order, before a byte of
-its body is stored. When the body is complete (`on_frame`) it is decoded and takes effect. Handlers append to `events`;
-anything the peer did wrong is a RemoteProtocolError that ends up in `feed`, and nothing else can come out of here.
+A frame is judged when its header is there (judging.py). When its body is complete (`on_frame`) it is decoded and takes
+effect. Handlers append to `events`; anything the peer did wrong is a RemoteProtocolError that ends up in `feed`, and
+nothing else can come out of here.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pixwire_protocol.errors import RemoteProtocolError, error_name
+from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.greeting import make_preface, make_welcome
 from pixwire_protocol.header import Buffer
-from pixwire_protocol.incoming import Closed, Failed, Incoming, Ready, Received
+from pixwire_protocol.incoming import AuthNeeded, Closed, Failed, Incoming, Ready, Received
+from pixwire_protocol.judging import Judging
 from pixwire_protocol.machine import Machine
 from pixwire_protocol.messages import (
+    Auth,
+    AuthOk,
     Cancel,
     Credit,
     Data,
@@ -22,6 +25,7 @@ from pixwire_protocol.messages import (
     Fetch,
     GoAway,
     Hello,
+    List,
     Message,
     Ping,
     Pong,
@@ -35,38 +39,26 @@ from pixwire_protocol.messages import (
     encode,
 )
 from pixwire_protocol.messages import error_message as make_error
-from pixwire_protocol.parser import SKIP, FrameParser, Place
-from pixwire_protocol.registry import HEADER_SIZE, MAJOR, MAX_STREAM, ErrorCode, Flag
-from pixwire_protocol.rules import EXTENSIONS, KNOWN_TYPES, RULES, Rule
-from pixwire_protocol.states import Input, Role, State, StreamState, kind_of
-from pixwire_protocol.streams import Stream
+from pixwire_protocol.parser import FrameParser
+from pixwire_protocol.registry import MAJOR, MAX_STREAM, ErrorCode
+from pixwire_protocol.states import Input, State, StreamKind, StreamState, UploadState, kind_of
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
 _CLOSED: Final = StreamState.CLOSED
-_RECV_STREAM: Final = Input.RECV_STREAM
 _RECV_REQUEST: Final = Input.RECV_REQUEST
+_WATCH: Final = StreamKind.WATCH
+_UNARY: Final = StreamKind.UNARY
+_SENDING: Final = UploadState.SENDING
+_ANSWERED: Final = UploadState.ANSWERED
 
-SMALL_DATA: Final = 1024
-"""DATA below this, without END, counts towards small_data_run."""
 
-
-class Receiving:
+class Receiving(Judging):
     """Drives the parser, changes the machine, reports what happened."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._is_server = machine.role is Role.SERVER
-        self._rules = RULES[machine.role]
+        super().__init__(machine)
         self.parser = FrameParser(self)
-        self.events: list[Incoming] = []
         self._reported = False
-        # The frame whose body is under way:
-        self._rule: Rule = next(iter(self._rules.values()))
-        self._stream = 0
-        self._next_state = State.START
-        self._next_stream_state = StreamState.OPEN
-        self._small_run = 0
-        self._small = min(SMALL_DATA, machine.settings.stream_window // 4)
 
     # ------------------------------------------------------------------ ways in
 
@@ -102,9 +94,24 @@ class Receiving:
         clean = machine.peer is not None and self.parser.between_frames and not machine.streams
         machine.move(state)
         self.parser.stop()
-        if not failed:
-            return [Closed(clean)]
-        return self._report_failure([])
+        if failed:
+            return self._report_failure([])
+        return [*self._unfinished_uploads(), Closed(clean)]
+
+    def _unfinished_uploads(self) -> list[Incoming]:
+        """Server, at the end of the client's bytes: uploads that lack some are over, as if they were reset."""
+        machine = self._machine
+        if not self._is_server:
+            return []
+        uploads = [stream for stream in machine.streams.values() if stream.upload is _SENDING]
+        for stream in uploads:
+            machine.finish(stream)
+        return [Received(stream.id, Reset(ErrorCode.NO_ERROR, "NO_ERROR"), True) for stream in uploads]
+
+    def abandon(self, stream: int) -> None:
+        """Nobody wants the DATA of this stream that may be coming in just now."""
+        if self.is_receiving_data(stream):
+            self.parser.abandon_body()
 
     def is_receiving_data(self, stream: int) -> bool:
         """Whether the body under way is DATA of this stream."""
@@ -131,32 +138,6 @@ class Receiving:
             raise RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
         machine.move(machine.inputs[Input.RECV_PREFACE])
 
-    def on_header(self, frame_type: int, flags: int, head_size: int, stream: int, length: int) -> Place:
-        if stream > MAX_STREAM:
-            raise RemoteProtocolError(ErrorCode.STREAM_ID, f"stream id 0x{stream:08X} has its top bit set (SPEC 4)")
-        rule = self._rules.get(frame_type << 8 | flags)  # rule_key()
-        if rule is None:
-            return self._on_unknown(frame_type, flags, stream)
-        if rule.has_head is not (head_size > 0) or (
-            rule.tail_size is not None and length - head_size != rule.tail_size
-        ):
-            raise _wrong_shape(rule, head_size, length)
-        happened = rule.on_stream if stream else rule.on_zero
-        if happened is None:
-            flag = f" with{'' if rule.end else 'out'} END" if rule.codec.spec.end == "stream" else ""
-            problem = f"{rule.codec.spec.name}{flag} is not allowed on stream {stream} (SPEC 4)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-        state = self._machine.inputs.get(happened)
-        if state is None:
-            problem = f"{rule.codec.spec.name} is not allowed in state {self._machine.state.name} (SPEC 3)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-        self._rule, self._stream, self._next_state = rule, stream, state
-        if happened is _RECV_STREAM:
-            return self._on_stream_header(rule, stream, length)
-        if happened is _RECV_REQUEST:
-            return self._on_request_header(stream)
-        return None
-
     def on_frame(self, head: bytes, tail: Buffer, placed: bool) -> None:
         rule, stream = self._rule, self._stream
         if rule.is_data:
@@ -176,126 +157,6 @@ class Receiving:
             self._machine.move(self._next_state)
         _HANDLERS[type(message)](self, message)
 
-    # ------------------------------------------------------------------ judging headers
-
-    def _on_request_header(self, stream: int) -> Place:
-        """Server: a new stream, if its id is right; refused at once when there is no room for it."""
-        machine = self._machine
-        if not stream & 1 or stream <= machine.last_stream:
-            problem = f"stream {stream} cannot be opened: ids are odd and rise, the last was {machine.last_stream}"
-            raise RemoteProtocolError(ErrorCode.STREAM_ID, problem)
-        goaway = machine.goaway_sent
-        if goaway is not None and stream > goaway.last_stream:
-            self._refuse(
-                stream, ErrorCode.DRAINING, goaway.message or "the server is going away; use another connection"
-            )
-        elif len(machine.streams) >= machine.settings.max_streams:
-            problem = f"{machine.settings.max_streams} streams are open (max_streams); wait for one to end"
-            self._refuse(stream, ErrorCode.TOO_MANY_STREAMS, problem)
-        else:
-            machine.last_stream = stream
-            return None
-        machine.last_stream = stream
-        return SKIP
-
-    def _on_stream_header(self, rule: Rule, stream: int, length: int) -> Place:
-        machine = self._machine
-        found = machine.streams.get(stream)
-        # A server's stream takes CREDIT and RESET until its last frame has left.
-        if found is None or (found.state is _CLOSED and not self._is_server):
-            self._check_opened(stream)
-            if rule.is_data:
-                # Late DATA is thrown away, but it was under way and is paid for: take the credit and give it back.
-                machine.window.receive(length, "the connection")
-                credit = machine.window.consume(length)
-                if credit:
-                    machine.outbox.credit(0, credit)
-            return SKIP
-        if rule.stream_input is None or self._is_server:
-            return None
-        state = found.table[found.state].get(rule.stream_input)
-        if state is None:
-            problem = f"{rule.stream_input.name} is not allowed on stream {stream} in state {found.state.name} (SPEC 7)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-        self._next_stream_state = state
-        return self._on_data_header(rule, found, length) if rule.is_data else None
-
-    def _on_data_header(self, rule: Rule, stream: Stream, length: int) -> Place:
-        machine = self._machine
-        stream.to_receive().receive(length, "the stream")
-        machine.window.receive(length, "the connection")
-        if length < self._small and not rule.end:
-            if length == 0:
-                raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "DATA without bytes and without END (SPEC 8)")
-            self._small_run += 1
-            if self._small_run > machine.settings.small_data_run:
-                problem = f"{self._small_run} DATA frames under {self._small} bytes in a row (SPEC 14)"
-                raise RemoteProtocolError(ErrorCode.EXCESSIVE_LOAD, problem)
-        else:
-            self._small_run = 0
-        sink = stream.sink
-        if sink is None or len(sink) < length:
-            return None
-        return sink[: length + HEADER_SIZE]
-
-    def _on_unknown(self, frame_type: int, flags: int, stream: int) -> Place:
-        """A pair of type and flags that is in no rule."""
-        name = KNOWN_TYPES.get(frame_type)
-        if name is not None:
-            problem = f"{name} with flags 0x{flags:02X} is not what a {self._peer_name} may send (SPEC 4, 8)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-        if Input.RECV_EXTENSION not in self._machine.inputs:
-            problem = f"frame type 0x{frame_type:02X} in state {self._machine.state.name} (SPEC 3)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-        if frame_type not in EXTENSIONS:
-            problem = f"frame type 0x{frame_type:02X} is unknown (SPEC 13)"
-            if stream == 0:
-                raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, f"{problem}, on stream 0")
-            self._refuse_unknown(stream, problem)
-        return SKIP
-
-    def _refuse_unknown(self, stream: int, problem: str) -> None:
-        machine = self._machine
-        if stream in machine.streams:
-            self._on_stream_fault(RemoteProtocolError(ErrorCode.UNKNOWN_FRAME, problem, stream))
-        elif self._is_server and stream > machine.last_stream and stream & 1:
-            machine.last_stream = stream
-            self._refuse(stream, ErrorCode.UNKNOWN_FRAME, problem)
-        else:
-            self._check_opened(stream)
-
-    def _check_opened(self, stream: int) -> None:
-        """A stream that is not open must at least have been."""
-        if stream > self._machine.last_stream or not stream & 1:
-            raise RemoteProtocolError(ErrorCode.STREAM_ID, f"stream {stream} was never opened (SPEC 7)")
-
-    # ------------------------------------------------------------------ faults of one stream
-
-    def _refuse(self, stream: int, code: ErrorCode, problem: str, details: Mapping[str, Any] | None = None) -> None:
-        """Server: answer ERROR for a stream that was not opened."""
-        self._machine.control(make_error(code, problem, processed="no", details=details), stream, Flag.END)
-
-    def _on_stream_fault(self, error: RemoteProtocolError, answer: bool = True) -> None:
-        """Something is wrong with an open stream, and only with it: it ends for both sides."""
-        machine = self._machine
-        stream = error.stream or 0
-        found = machine.streams.get(stream)
-        if found is None or found.state is _CLOSED:
-            return  # ended while the frame was coming in
-        if self._is_server:
-            # The application has the request already, and once it has answered, the request had its effect.
-            processed = "maybe" if found.state is StreamState.OPEN else "yes"
-            frame = make_error(error.code, error.message, details=error.details, processed=processed)
-            buffers = machine.encode(frame, stream, Flag.END)
-            self.events.append(Received(stream, Reset(error.code, error_name(error.code)), True))
-        else:
-            buffers = machine.encode(Reset(error.code, error_name(error.code)), stream)
-            self.events.append(Received(stream, make_error(error.code, error.message, details=error.details), True))
-        machine.outbox.drop_stream(found)
-        if answer:  # ERROR and RESET are not, lest two sides go on for ever
-            machine.outbox.reply(found, buffers)
-        machine.finish(found)
-
     # ------------------------------------------------------------------ frames of the connection
 
     def _on_hello(self, message: Hello) -> None:
@@ -303,7 +164,11 @@ class Receiving:
         features = tuple(name for name in message.features if name in settings.features)
         self._meet(message)
         machine.outbox.greet(machine.encode(make_welcome(settings, features))[0])
-        self.events.append(Ready(message))
+        if settings.auth:
+            machine.need_auth()
+        else:
+            self.be_ready()
+            self.events.append(Ready(message))
 
     def _on_welcome(self, message: Welcome) -> None:
         settings = self._machine.settings
@@ -312,9 +177,20 @@ class Receiving:
         if not offered.issuperset(message.features):
             raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "WELCOME names a feature that was not offered (SPEC 6)")
         self._meet(message)
+        self._machine.principal = message.principal
+        if message.auth:
+            self._machine.need_auth()
+            self.events.append(AuthNeeded(message))
+        else:
+            self._welcomed(message)
+
+    def _welcomed(self, peer: Welcome) -> None:
+        """Client: requests may be sent now."""
+        grease = self._machine.settings.grease
         if grease is not None:
             self._machine.outbox.control(([grease.frame], len(grease.frame)))
-        self.events.append(Ready(message))
+        self.be_ready()
+        self.events.append(Ready(peer))
 
     def _meet(self, peer: Hello | Welcome) -> None:
         """The peer's limits hold from here on, and ours."""
@@ -324,9 +200,33 @@ class Receiving:
         machine.max_frame = peer.limits.max_frame
         machine.outbox.window.available = peer.limits.connection_window
         machine.outbox.chunk = min(machine.settings.data_chunk, peer.limits.max_frame)
-        self.parser.max_frame = machine.settings.max_frame
+
+    def be_ready(self) -> None:
+        """The handshake is done: larger frames may come."""
+        self.parser.max_frame = self._machine.settings.max_frame
+
+    def _on_auth(self, message: Auth) -> None:
+        machine = self._machine
+        if not machine.settings.auth:
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "AUTH, although WELCOME named no mechanism (SPEC 6)")
+        if machine.auth_pending:
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "AUTH before the last one was answered (SPEC 6)")
+        machine.auth_pending = True
+        self.events.append(Received(0, message, False))
+
+    def _on_auth_ok(self, message: AuthOk) -> None:
+        machine = self._machine
+        if not machine.auth_pending:
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "AUTH_OK answers no AUTH (SPEC 6)")
+        first = not machine.authenticated
+        machine.auth_pending, machine.authenticated = False, True
+        machine.principal = message.principal
+        self.events.append(Received(0, message, False))
+        if first and machine.state is State.READY and isinstance(machine.peer, Welcome):
+            self._welcomed(machine.peer)
 
     def _on_ping(self, message: Ping) -> None:
+        self._machine.counts.pings += 1
         self._machine.control(Pong(message.payload))
         self.events.append(Received(0, message, False))
 
@@ -342,7 +242,7 @@ class Receiving:
         machine.goaway_received = message
         self.events.append(Received(0, message, False))
         if self._is_server:
-            if machine.peer is None or message.code not in (ErrorCode.NO_ERROR, ErrorCode.DRAINING):
+            if machine.over or message.code not in (ErrorCode.NO_ERROR, ErrorCode.DRAINING):
                 machine.end([])
             return
         text = message.message or "the server is going away"
@@ -369,12 +269,24 @@ class Receiving:
         self._machine.open(self._stream, kind_of(message))
         self.events.append(Received(self._stream, message, True))
 
+    def _on_submit(self, message: Submit) -> None:
+        end = self._rule.end
+        if end is not (not message.attachments):
+            what = "SUBMIT with attachments and END" if end else "SUBMIT without attachments and without END"
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, f"{what} (SPEC 7)")
+        stream = self._machine.open(self._stream, _WATCH if message.watch or message.deliver else _UNARY)
+        if not end:
+            stream.expect_upload(sum(attachment.size for attachment in message.attachments))
+        self.events.append(Received(self._stream, message, end))
+
     def _on_reply(self, message: Message) -> None:
         """Client: RESULT, EVENT or PREVIEW."""
         stream = self._machine.streams.get(self._stream)
         if stream is None or stream.state is _CLOSED:
             return  # reset while its body was under way
         stream.state = self._next_stream_state
+        if stream.upload is not None and stream.upload is not _ANSWERED:
+            self._machine.answer_upload(stream)
         end = self._rule.end
         self.events.append(Received(stream.id, message, end))
         if end:
@@ -385,7 +297,11 @@ class Receiving:
         if stream is not None and stream.sink is not None:
             # What did not fit into the sink was not placed, and nothing after it belongs there.
             stream.sink = stream.sink[len(message.tail) :] if message.placed or not message.tail else None
-        self._on_reply(message)
+        if not self._is_server:
+            self._on_reply(message)
+        elif stream is not None and stream.upload is _SENDING and stream.state is not _CLOSED:
+            stream.upload = self._next_upload
+            self.events.append(Received(stream.id, message, self._rule.end))
 
     def _on_reset(self, message: Reset) -> None:
         self._over(message)
@@ -395,11 +311,16 @@ class Receiving:
         stream = self._machine.streams.get(self._stream)
         if stream is None:
             return
+        if self._is_server:
+            self._machine.counts.aborts += 1
         if stream.state is not _CLOSED or stream.bulk:
             self.events.append(Received(stream.id, message, True))
         self._machine.finish(stream)
 
     def _on_credit(self, message: Credit) -> None:
+        counts = self._machine.counts
+        counts.credits += 1
+        counts.credit_bytes += message.n
         outbox = self._machine.outbox
         if self._stream == 0:
             outbox.window.grant(message.n)
@@ -409,35 +330,23 @@ class Receiving:
             stream.to_send().grant(message.n)
             outbox.wake(stream)
 
-    @property
-    def _peer_name(self) -> str:
-        return "client" if self._is_server else "server"
-
-
-def _wrong_shape(rule: Rule, head_size: int, length: int) -> RemoteProtocolError:
-    """Head or tail are not where this message has them (SPEC 8)."""
-    name = rule.codec.spec.name
-    if rule.has_head and head_size == 0:
-        return RemoteProtocolError(ErrorCode.BAD_HEAD, f"{name} without a head (SPEC 8)")
-    if not rule.has_head and head_size:
-        return RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, f"{name} with a head of {head_size} bytes (SPEC 8)")
-    problem = f"{name} with a tail of {length - head_size} bytes instead of {rule.tail_size} (SPEC 8)"
-    return RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
-
 
 _HANDLERS: Final[Mapping[type, Callable[[Receiving, Any], None]]] = {
     Hello: Receiving._on_hello,
     Welcome: Receiving._on_welcome,
+    Auth: Receiving._on_auth,
+    AuthOk: Receiving._on_auth_ok,
     Ping: Receiving._on_ping,
     Pong: Receiving._on_pong,
     GoAway: Receiving._on_goaway,
     Error: Receiving._on_error,
     Credit: Receiving._on_credit,
     Reset: Receiving._on_reset,
-    Submit: Receiving._on_request,
+    Submit: Receiving._on_submit,
     Status: Receiving._on_request,
     Cancel: Receiving._on_request,
     Watch: Receiving._on_request,
+    List: Receiving._on_request,
     Fetch: Receiving._on_request,
     Result: Receiving._on_reply,
     Event: Receiving._on_reply,

@@ -1,4 +1,5 @@
 """Generated from registry.toml by generate.py (change those, never this file): the numbers of the wire (SPEC 16)."""
+# ruff: noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,14 +43,18 @@ ALPN: Final[str] = "pxw/1"
 SCHEMES: Final[tuple[str, ...]] = ("pixwire", "pixwires", "pixwire+unix")
 JOB_ID: Final[str] = "[A-Za-z0-9._-]{1,64}"
 HEAD_KEY: Final[str] = "[a-z][a-z0-9_]{0,31}"
+ATTACHMENT_NAME: Final[str] = "[a-z][a-z0-9_]{0,31}"
+SHA256: Final[str] = "[0-9a-f]{64}"
+TRACEPARENT: Final[str] = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
 MAX_STREAM: Final[int] = 0x7FFFFFFF
 MAX_CREDIT: Final[int] = 0x7FFFFFFF
 
 
 class FrameType(IntEnum):
-    """Type byte of a frame (SPEC 8, 16). WELCOME is HELLO with ACK, PONG is PING with ACK."""
+    """Type byte of a frame (SPEC 8, 16). WELCOME, AUTH_OK and PONG are HELLO, AUTH and PING with ACK."""
 
     HELLO = 0x01
+    AUTH = 0x02
     PING = 0x04
     ERROR = 0x05
     GOAWAY = 0x06
@@ -58,6 +63,7 @@ class FrameType(IntEnum):
     STATUS = 0x11
     CANCEL = 0x12
     WATCH = 0x13
+    LIST = 0x15
     FETCH = 0x20
     DATA = 0x21
     CREDIT = 0x22
@@ -102,6 +108,7 @@ class ErrorCode(IntEnum):
     ARTIFACT_CHANGED = 0x0306
     OFFSET_OUT_OF_RANGE = 0x0307
     UNSUPPORTED = 0x0308
+    UPLOAD_STALLED = 0x0309
     QUEUE_FULL = 0x0400
     RATE_LIMITED = 0x0401
     QUOTA_EXCEEDED = 0x0402
@@ -169,6 +176,8 @@ ERRORS: Final[Mapping[int, ErrorSpec]] = {
         "offset lies behind the end of the artifact."),
     ErrorCode.UNSUPPORTED: ErrorSpec("UNSUPPORTED", "request", "no", "no",
         "Understood, but this server cannot do it (kind, content type)."),
+    ErrorCode.UPLOAD_STALLED: ErrorSpec("UPLOAD_STALLED", "request", "same_id", "no",
+        "The bytes of the attachments stopped coming; nothing was submitted."),
     ErrorCode.QUEUE_FULL: ErrorSpec("QUEUE_FULL", "capacity", "after", "no",
         "No room for another job now."),
     ErrorCode.RATE_LIMITED: ErrorSpec("RATE_LIMITED", "capacity", "after", "no",
@@ -218,9 +227,17 @@ LIMITS: Final[Mapping[str, LimitSpec]] = {
     "ping_timeout_ms": LimitSpec("ping_timeout_ms", 20000, 1000, 600000, "ms", "welcome", "server",
         "How long an idle peer may take to answer the last PING."),
     "min_ping_ms": LimitSpec("min_ping_ms", 5000, 0, 600000, "ms", "welcome", "server",
-        "PINGs more frequent than this on average of 10 are EXCESSIVE_LOAD."),
+        "PINGs more frequent than this on average, beyond ping_burst at once, are EXCESSIVE_LOAD."),
+    "max_upload": LimitSpec("max_upload", 0, 0, 9007199254740991, "bytes", "welcome", "server",
+        "Largest attachment the server takes; 0: it takes none."),
+    "retain_ms": LimitSpec("retain_ms", 86400000, 0, 9007199254740991, "ms", "welcome", "server",
+        "How long a job that has ended keeps its results."),
+    "dedupe_ms": LimitSpec("dedupe_ms", 604800000, 0, 9007199254740991, "ms", "welcome", "server",
+        "How long the id of a job that has ended stays known; at least retain_ms."),
+    "stream_rate": LimitSpec("stream_rate", 10000, 1, 1000000, "streams/s", "welcome", "server",
+        "Streams a client may open per second on average, and at once; beyond it RATE_LIMITED."),
     "handshake_max_frame": LimitSpec("handshake_max_frame", 4096, 4096, 4096, "bytes", "no", "connection",
-        "max_frame of both sides until the handshake is done."),
+        "max_frame of both sides until the handshake is done, authentication included."),
     "head_bytes": LimitSpec("head_bytes", 65535, 65535, 65535, "bytes", "no", "connection",
         "Longest head; the field has 16 bits."),
     "data_chunk": LimitSpec("data_chunk", 262144, 1024, 16777215, "bytes", "no", "connection",
@@ -243,12 +260,42 @@ LIMITS: Final[Mapping[str, LimitSpec]] = {
         "Unsent replies, events and previews before SLOW_CONSUMER."),
     "small_data_run": LimitSpec("small_data_run", 1000, 16, 1000000, "frames", "no", "connection",
         "DATA frames under 1 KiB without END in a row before EXCESSIVE_LOAD."),
+    "attachments": LimitSpec("attachments", 8, 8, 8, "attachments", "no", "connection",
+        "Attachments of one SUBMIT."),
+    "abort_burst": LimitSpec("abort_burst", 1000, 16, 1000000, "streams", "no", "server",
+        "RESETs of unanswered streams, and ERRORs for faulty frames, at once before EXCESSIVE_LOAD."),
+    "abort_rate": LimitSpec("abort_rate", 100, 1, 1000000, "streams/s", "no", "server",
+        "The same per second, on average."),
+    "ping_burst": LimitSpec("ping_burst", 200, 10, 1000000, "frames", "no", "server",
+        "PINGs at once before EXCESSIVE_LOAD; on average one per min_ping_ms."),
+    "credit_burst": LimitSpec("credit_burst", 1000, 16, 1000000, "frames", "no", "server",
+        "CREDIT frames at once, of less than credit_mean bytes on average, before EXCESSIVE_LOAD."),
+    "credit_rate": LimitSpec("credit_rate", 100, 1, 1000000, "frames/s", "no", "server",
+        "The same per second, on average."),
+    "credit_mean": LimitSpec("credit_mean", 1024, 1, 1048576, "bytes", "no", "server",
+        "CREDIT frames that grant this much on average are never too many."),
+    "ignorable_burst": LimitSpec("ignorable_burst", 1000, 16, 1000000, "frames", "no", "server",
+        "Frames of unknown types at once before EXCESSIVE_LOAD."),
+    "ignorable_rate": LimitSpec("ignorable_rate", 100, 1, 1000000, "frames/s", "no", "server",
+        "The same per second, on average."),
     "handshake_ms": LimitSpec("handshake_ms", 10000, 100, 30000, "ms", "no", "server",
         "Time for preface and handshake."),
     "frame_ms": LimitSpec("frame_ms", 30000, 1000, 600000, "ms", "no", "server",
         "Time for a started frame to be complete; then EXCESSIVE_LOAD."),
     "write_stall_ms": LimitSpec("write_stall_ms", 30000, 1000, 600000, "ms", "no", "server",
         "Time without progress while there is something to send; then the connection is cut."),
+    "upload_stall_ms": LimitSpec("upload_stall_ms", 30000, 1000, 600000, "ms", "no", "server",
+        "Time without a byte while attachments are missing; then UPLOAD_STALLED."),
+    "upload_bytes": LimitSpec("upload_bytes", 1073741824, 1, 9007199254740991, "bytes", "no", "server",
+        "Announced bytes of all unfinished uploads; beyond it QUOTA_EXCEEDED."),
+    "max_connections": LimitSpec("max_connections", 1024, 1, 1000000, "connections", "no", "server",
+        "Connections at once; one more is refused with EXCESSIVE_LOAD."),
+    "max_connections_per_address": LimitSpec("max_connections_per_address", 64, 1, 1000000, "connections", "no", "server",
+        "The same for one address, loopback and Unix sockets excepted."),
+    "queue_limit": LimitSpec("queue_limit", 1000, 1, 1000000, "jobs", "no", "server",
+        "Jobs that may wait; one more is QUEUE_FULL."),
+    "principal_queue_limit": LimitSpec("principal_queue_limit", 1000, 1, 1000000, "jobs", "no", "server",
+        "Jobs of one principal that may wait; one more is QUOTA_EXCEEDED."),
     "artifacts": LimitSpec("artifacts", 64, 1, 64, "artifacts", "no", "server",
         "Artifacts of one job."),
     "artifact_bytes": LimitSpec("artifact_bytes", 268435456, 1, 1099511627776, "bytes", "no", "client",
@@ -262,4 +309,5 @@ LIMITS: Final[Mapping[str, LimitSpec]] = {
 }
 
 FEATURES: Final[tuple[str, ...]] = ("preview",)
+MECHANISMS: Final[tuple[str, ...]] = ("bearer",)
 # fmt: on

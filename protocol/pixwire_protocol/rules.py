@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pixwire_protocol.messages import CODECS, Codec
+from pixwire_protocol.codec import Codec
+from pixwire_protocol.messages import CODECS
 from pixwire_protocol.registry import Flag
 from pixwire_protocol.states import Input, Role, StreamInput
 
@@ -18,7 +19,7 @@ class Rule:
     """What to expect of a frame with this type and these flags.
 
     on_zero, on_stream   what its arrival on stream 0 / on a stream means; None: not allowed there
-    stream_input         what it does to a stream (frames of the server)
+    stream_input         what it does to the server's side of a stream; None: nothing
     is_data              whether it is DATA
     has_head             whether there is a head
     tail_size            the only size its tail may have, or None for any
@@ -42,6 +43,8 @@ class Rule:
 _ZERO: Final = {
     "HELLO": Input.RECV_HELLO,
     "WELCOME": Input.RECV_WELCOME,
+    "AUTH": Input.RECV_AUTH,
+    "AUTH_OK": Input.RECV_AUTH_OK,
     "PING": Input.RECV_PING,
     "PONG": Input.RECV_PONG,
     "ERROR": Input.RECV_ERROR,
@@ -59,7 +62,8 @@ _STREAM: Final = {
     ("ERROR", True): StreamInput.ERROR,
     ("RESET", False): StreamInput.RESET,
 }
-_ENDS: Final = {"never": (False,), "required": (True,), "optional": (False, True), "stream": (False, True)}
+_EITHER: Final = (False, True)
+_ENDS: Final = {"never": (False,), "required": (True,), "optional": _EITHER, "stream": _EITHER, "request": _EITHER}
 _TAIL_SIZES: Final = {"none": 0, "eight": 8}
 
 

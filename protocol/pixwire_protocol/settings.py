@@ -18,7 +18,9 @@ class Settings:
     grease      clients: nonsense to send along so that servers keep ignoring it (grease.make_grease)
 
     For servers, sent in WELCOME: server_id, epoch, durable, max_streams (enforced here), idle_ms, ping_timeout_ms,
-    min_ping_ms (for the keepalive of both sides).
+    min_ping_ms (for the keepalive of both sides), max_upload, retain_ms, dedupe_ms (at least retain_ms), stream_rate
+    (all four for the program around to enforce); auth: mechanisms of which one is needed (empty: no authentication);
+    principal: whose jobs these are, when it is known without AUTH (at most 256 bytes).
     control_frames, control_bytes, reply_bytes bound what waits to be sent; small_data_run bounds tiny DATA frames.
     """
 
@@ -37,6 +39,12 @@ class Settings:
     idle_ms: int = default("idle_ms")
     ping_timeout_ms: int = default("ping_timeout_ms")
     min_ping_ms: int = default("min_ping_ms")
+    max_upload: int = default("max_upload")
+    retain_ms: int = default("retain_ms")
+    dedupe_ms: int = default("dedupe_ms")
+    stream_rate: int = default("stream_rate")
+    auth: tuple[str, ...] = ()
+    principal: str | None = None
 
     control_frames: int = default("control_frames")
     control_bytes: int = default("control_bytes")
@@ -48,6 +56,8 @@ class Settings:
             problem = limit_problem(name, getattr(self, name))
             if problem is not None:
                 raise ValueError(problem)
+        if self.dedupe_ms < self.retain_ms:
+            raise ValueError(f"dedupe_ms must be at least retain_ms ({self.retain_ms}), not {self.dedupe_ms}")
 
     @property
     def limits(self) -> Limits:

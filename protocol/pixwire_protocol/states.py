@@ -4,20 +4,21 @@ Rules of this module, as in h11:
 1. Everything that decides whether a frame is legal now lives in these tables. What is not listed is illegal: done by
    this program it is a LocalProtocolError, done by the peer a connection error PROTOCOL_ERROR.
 2. The stream tables do not know which role we play: they list what the *server* sends on a stream. The server uses
-   them to refuse its own mistakes, the client to refuse the server's.
+   them to refuse its own mistakes, the client to refuse the server's. UPLOAD is the same for what the *client* sends.
 3. Tables are plain data: SPEC.md's tables are generated from them.
 
 A connection starts when the transport is there. The client pipelines preface and HELLO; the server answers its preface
-to the client's and WELCOME to HELLO, so one round trip leads to READY. Streams are opened by the client, with one
-request frame that carries END: after it the client sends only CREDIT and RESET there. Ids are odd, rise and are never
-used twice, so a frame on a stream that is over is recognised and ignored.
+to the client's and WELCOME to HELLO, so one round trip leads to READY (two, when AUTH is asked for). Streams are opened
+by the client, with one request frame that carries END: after it the client sends only CREDIT and RESET there. The only
+exception is a SUBMIT with attachments, whose bytes follow. Ids are odd, rise and are never used twice, so a frame on a
+stream that is over is recognised and ignored.
 """
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import Final
 
-from pixwire_protocol.messages import Cancel, Fetch, Request, Status, Submit, Watch
+from pixwire_protocol.messages import Cancel, Fetch, List, Request, Status, Submit, Watch
 
 
 class Role(Enum):
@@ -34,13 +35,15 @@ class State(IntEnum):
     """The peer's preface has not come."""
     PREFACED = 1
     """The peer's preface was right; its HELLO or WELCOME has not come."""
-    READY = 2
+    AUTHENTICATING = 2
+    """HELLO and WELCOME are exchanged and WELCOME asks for AUTH; AUTH_OK has not come."""
+    READY = 3
     """Streams may be opened."""
-    DRAINING = 3
+    DRAINING = 4
     """GOAWAY was sent or received, or the peer sends no more: open streams go on, new ones are not to be opened."""
-    FAILED = 4
+    FAILED = 5
     """The connection is over with an error, ours or the peer's; what comes is ignored, the last output waits."""
-    CLOSED = 5
+    CLOSED = 6
     """The connection is over."""
 
 
@@ -69,6 +72,14 @@ class Input(IntEnum):
     SEND_GOAWAY = 15
     FAIL = 16
     """The peer broke the protocol, or was refused before the handshake."""
+    AUTH_NEEDED = 17
+    """In place of RECV_HELLO at a server that asks for AUTH, of RECV_WELCOME when it asks for AUTH."""
+    RECV_AUTH = 18
+    RECV_AUTH_OK = 19
+    SEND_AUTH = 20
+    SEND_AUTH_OK = 21
+    SEND_DATA = 22
+    """Bytes of attachments."""
 
 
 _Table = Mapping[State, Mapping[Input, State]]
@@ -81,12 +92,22 @@ _SERVER: Final[_Table] = {
     },
     State.PREFACED: {
         Input.RECV_HELLO: State.READY,
+        Input.AUTH_NEEDED: State.AUTHENTICATING,
+        Input.RECV_ERROR: State.FAILED,
+        Input.RECV_GOAWAY: State.FAILED,
+        Input.RECV_EOF: State.CLOSED,
+        Input.FAIL: State.FAILED,
+    },
+    State.AUTHENTICATING: {
+        Input.RECV_AUTH: State.AUTHENTICATING,
+        Input.SEND_AUTH_OK: State.READY,
         Input.RECV_ERROR: State.FAILED,
         Input.RECV_GOAWAY: State.FAILED,
         Input.RECV_EOF: State.CLOSED,
         Input.FAIL: State.FAILED,
     },
     State.READY: {
+        Input.RECV_AUTH: State.READY,
         Input.RECV_PING: State.READY,
         Input.RECV_PONG: State.READY,
         Input.RECV_CREDIT: State.READY,
@@ -96,12 +117,14 @@ _SERVER: Final[_Table] = {
         Input.RECV_STREAM: State.READY,
         Input.RECV_EXTENSION: State.READY,
         Input.RECV_EOF: State.DRAINING,
+        Input.SEND_AUTH_OK: State.READY,
         Input.SEND_REPLY: State.READY,
         Input.SEND_PING: State.READY,
         Input.SEND_GOAWAY: State.DRAINING,
         Input.FAIL: State.FAILED,
     },
     State.DRAINING: {
+        Input.RECV_AUTH: State.DRAINING,
         Input.RECV_PING: State.DRAINING,
         Input.RECV_PONG: State.DRAINING,
         Input.RECV_CREDIT: State.DRAINING,
@@ -111,6 +134,7 @@ _SERVER: Final[_Table] = {
         Input.RECV_STREAM: State.DRAINING,
         Input.RECV_EXTENSION: State.DRAINING,
         Input.RECV_EOF: State.DRAINING,
+        Input.SEND_AUTH_OK: State.DRAINING,
         Input.SEND_REPLY: State.DRAINING,
         Input.SEND_PING: State.DRAINING,
         Input.SEND_GOAWAY: State.DRAINING,
@@ -128,12 +152,23 @@ _CLIENT: Final[_Table] = {
     },
     State.PREFACED: {
         Input.RECV_WELCOME: State.READY,
+        Input.AUTH_NEEDED: State.AUTHENTICATING,
         Input.RECV_ERROR: State.DRAINING,
         Input.RECV_GOAWAY: State.DRAINING,
         Input.RECV_EOF: State.CLOSED,
         Input.FAIL: State.FAILED,
     },
+    State.AUTHENTICATING: {
+        Input.RECV_AUTH_OK: State.READY,
+        Input.RECV_ERROR: State.DRAINING,
+        Input.RECV_GOAWAY: State.DRAINING,
+        Input.RECV_EOF: State.CLOSED,
+        Input.SEND_AUTH: State.AUTHENTICATING,
+        Input.SEND_GOAWAY: State.DRAINING,
+        Input.FAIL: State.FAILED,
+    },
     State.READY: {
+        Input.RECV_AUTH_OK: State.READY,
         Input.RECV_PING: State.READY,
         Input.RECV_PONG: State.READY,
         Input.RECV_CREDIT: State.READY,
@@ -142,12 +177,15 @@ _CLIENT: Final[_Table] = {
         Input.RECV_STREAM: State.READY,
         Input.RECV_EXTENSION: State.READY,
         Input.RECV_EOF: State.CLOSED,
+        Input.SEND_AUTH: State.READY,
         Input.SEND_REQUEST: State.READY,
+        Input.SEND_DATA: State.READY,
         Input.SEND_PING: State.READY,
         Input.SEND_GOAWAY: State.DRAINING,
         Input.FAIL: State.FAILED,
     },
     State.DRAINING: {
+        Input.RECV_AUTH_OK: State.DRAINING,
         Input.RECV_PING: State.DRAINING,
         Input.RECV_PONG: State.DRAINING,
         Input.RECV_CREDIT: State.DRAINING,
@@ -156,6 +194,8 @@ _CLIENT: Final[_Table] = {
         Input.RECV_STREAM: State.DRAINING,
         Input.RECV_EXTENSION: State.DRAINING,
         Input.RECV_EOF: State.CLOSED,
+        Input.SEND_AUTH: State.DRAINING,
+        Input.SEND_DATA: State.DRAINING,
         Input.SEND_PING: State.DRAINING,
         Input.SEND_GOAWAY: State.DRAINING,
         Input.FAIL: State.FAILED,
@@ -259,12 +299,47 @@ STREAMS: Final[Mapping[StreamKind, StreamTable]] = {
     },
 }
 
+
+class UploadState(IntEnum):
+    """How far the client's side of a stream has come that a SUBMIT with attachments opened (SPEC 7)."""
+
+    SENDING = 0
+    """Bytes or END are missing."""
+    COMPLETE = 1
+    """All bytes and END are there; no answer yet."""
+    ANSWERED = 2
+    """RESULT is there: nothing more is sent, what was under way is ignored."""
+
+
+class UploadInput(IntEnum):
+    """What can happen to it. ERROR and RESET, of either side, end the whole stream."""
+
+    DATA = 0
+    DATA_END = 1
+    RESULT = 2
+    """The server's first RESULT."""
+    LATE = 3
+    """DATA that the client had sent before it saw the RESULT."""
+
+
+# A stream whose request carried END has no such state: DATA from its client is a PROTOCOL_ERROR.
+UPLOAD: Final[Mapping[UploadState, Mapping[UploadInput, UploadState]]] = {
+    UploadState.SENDING: {
+        UploadInput.DATA: UploadState.SENDING,
+        UploadInput.DATA_END: UploadState.COMPLETE,
+        UploadInput.RESULT: UploadState.ANSWERED,
+    },
+    UploadState.COMPLETE: {UploadInput.RESULT: UploadState.ANSWERED},
+    UploadState.ANSWERED: {UploadInput.LATE: UploadState.ANSWERED},
+}
+
 # Request -> kind. A SUBMIT that watches or wants the artifacts is a WATCH.
 REQUEST_KINDS: Final[Mapping[type, StreamKind]] = {
     Submit: StreamKind.UNARY,
     Status: StreamKind.UNARY,
     Cancel: StreamKind.UNARY,
     Watch: StreamKind.WATCH,
+    List: StreamKind.UNARY,
     Fetch: StreamKind.TRANSFER,
 }
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from pixwire_protocol.attachments import Attachment, attachments_from, attachments_problem
 from pixwire_protocol.errors import RemoteProtocolError
-from pixwire_protocol.fields import is_job_id, show
-from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.forms import is_job_id, show
+from pixwire_protocol.heads import BODIES
+from pixwire_protocol.registry import LIMITS, ErrorCode
 
 Map = Mapping[str, Any]
 Part = TypeVar("Part")
@@ -94,7 +96,9 @@ class JobStatus:
     attempt   1 for the first run, +1 for every run after a lost worker
     steps     denoising steps in all, 0 until known; step = done so far
     queue_position  1 = next to start, None when not queued
-    timings   milliseconds by phase; engine = passes and pass_share; params only in the answer to STATUS
+    timings   milliseconds by phase; engine = passes and pass_share
+    params, attachments  what was submitted, only in the answer to STATUS
+    traceparent  that of the SUBMIT; retain_ms = how long the results of a job that has ended stay, from now
     """
 
     job: str
@@ -111,6 +115,9 @@ class JobStatus:
     timings: Map | None = None
     engine: Map | None = None
     params: Map | None = None
+    attachments: tuple[Attachment, ...] = ()
+    traceparent: str | None = None
+    retain_ms: int | None = None
 
     def to_map(self) -> dict[str, Any]:
         """The status map; what is None or empty is left out."""
@@ -135,22 +142,90 @@ class JobStatus:
             value = getattr(self, name)
             if value is not None:
                 result[name] = dict(value)
+        if self.attachments:
+            result["attachments"] = [attachment.to_map() for attachment in self.attachments]
+        if self.traceparent is not None:
+            result["traceparent"] = self.traceparent
+        if self.retain_ms is not None:
+            result["retain_ms"] = self.retain_ms
         return result
 
     @classmethod
     def from_map(cls, values: Map) -> "JobStatus":
         """From the body of RESULT or EVENT; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
-        checked = dict(_checked(values, _STATUS, "status"))
-        if not is_job_id(checked["job"]):
-            raise _wrong("status", "job", checked["job"], "a job id")
-        try:
-            checked["state"] = JobState(checked["state"])
-        except ValueError:
-            raise _wrong("status", "state", checked["state"], " or ".join(JobState)) from None
+        checked = _job(values, _STATUS, "status")
         if "artifacts" in checked:
             checked["artifacts"] = tuple(_each(checked["artifacts"]))
         if "error" in checked:
             checked["error"] = JobError.from_map(checked["error"])
+        if "attachments" in checked:
+            problem = attachments_problem(checked["attachments"], "attachments", _MOST_ATTACHMENTS)
+            if problem is not None:
+                raise _wrong("status", *problem)
+            checked["attachments"] = attachments_from(checked["attachments"])
+        return cls(**checked)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job in a list (SPEC 8): artifacts is their number, age_ms the time since it was accepted."""
+
+    job: str
+    kind: str
+    state: JobState
+    seq: int
+    step: int
+    steps: int
+    artifacts: int
+    age_ms: int
+
+    def to_map(self) -> dict[str, Any]:
+        """The summary's map."""
+        return {name: getattr(self, name) for name in _SUMMARY} | {"state": self.state.value}
+
+    @classmethod
+    def from_map(cls, values: Map) -> "JobSummary":
+        """From a received map; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
+        return cls(**_job(values, _SUMMARY, "summary"))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model in a list (SPEC 8).
+
+    name         what the parameter `model` calls it; default: it runs when no model is named
+    pipeline     its family, for humans
+    kinds, attachments, media_types   what it can do, which attachments it understands, what it can make
+    defaults     steps, guidance_scale, width, height where parameters are absent
+    limits       size_multiple, max_width, max_height, max_steps, max_count
+    """
+
+    name: str
+    default: bool
+    pipeline: str
+    kinds: tuple[str, ...]
+    attachments: tuple[str, ...]
+    defaults: Map
+    limits: Map
+    media_types: tuple[str, ...]
+
+    def to_map(self) -> dict[str, Any]:
+        """The model's map."""
+        values = {name: getattr(self, name) for name in _MODEL}
+        return values | {name: list(values[name]) for name in _LISTS} | {name: dict(values[name]) for name in _NUMBERS}
+
+    @classmethod
+    def from_map(cls, values: Map) -> "ModelInfo":
+        """From a received map; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
+        checked = dict(_checked(values, _MODEL, "model"))
+        for name in _LISTS:
+            if not all(type(item) is str for item in checked[name]):
+                raise _wrong("model", name, checked[name], "an array of strings")
+            checked[name] = tuple(checked[name])
+        for name, keys in _NUMBERS.items():
+            for key in keys:
+                if type(checked[name].get(key)) not in (int, float):
+                    raise _wrong("model", f"{name}.{key}", checked[name].get(key), "a number")
         return cls(**checked)
 
 
@@ -181,9 +256,35 @@ _STATUS: Final[_Fields] = {
     "timings": (dict, False),
     "engine": (dict, False),
     "params": (dict, False),
+    "attachments": (list, False),
+    "traceparent": (str, False),
+    "retain_ms": (int, False),
 }
+_SUMMARY: Final[_Fields] = {
+    "job": (str, True),
+    "kind": (str, True),
+    "state": (str, True),
+    "seq": (int, True),
+    "step": (int, True),
+    "steps": (int, True),
+    "artifacts": (int, True),
+    "age_ms": (int, True),
+}
+_MODEL: Final[_Fields] = {
+    "name": (str, True),
+    "default": (bool, True),
+    "pipeline": (str, True),
+    "kinds": (list, True),
+    "attachments": (list, True),
+    "defaults": (dict, True),
+    "limits": (dict, True),
+    "media_types": (list, True),
+}
+_LISTS: Final = ("kinds", "attachments", "media_types")
+_NUMBERS: Final = {name: BODIES[f"model_{name}"] for name in ("defaults", "limits")}
 _MAPS: Final = ("timings", "engine", "params")
-_KINDS: Final = {int: "an integer from 0", str: "a string", list: "an array", dict: "a map"}
+_MOST_ATTACHMENTS: Final = LIMITS["attachments"].default
+_KINDS: Final = {int: "an integer from 0", str: "a string", list: "an array", dict: "a map", bool: "true or false"}
 
 
 def _from_map(cls: type[Part], values: Map, table: _Fields, what: str) -> Part:
@@ -205,6 +306,18 @@ def _checked(values: Any, table: _Fields, what: str) -> Map:
         else:
             known[name] = value
     return known
+
+
+def _job(values: Map, table: _Fields, what: str) -> dict[str, Any]:
+    """The same for a map about a job: its id and its state are right, too."""
+    checked = dict(_checked(values, table, what))
+    if not is_job_id(checked["job"]):
+        raise _wrong(what, "job", checked["job"], "a job id")
+    try:
+        checked["state"] = JobState(checked["state"])
+    except ValueError:
+        raise _wrong(what, "state", checked["state"], " or ".join(JobState)) from None
+    return checked
 
 
 def _each(values: list[Any]) -> list[ArtifactInfo]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pixwire_protocol.flow import ReceiveWindow, SendWindow
 from pixwire_protocol.header import Buffer
-from pixwire_protocol.states import STREAMS, StreamKind, StreamState
+from pixwire_protocol.states import STREAMS, StreamKind, StreamState, UploadState
 
 Frames = tuple[list[Buffer], int]
 """Finished frames: their buffers, and how many bytes they are together."""
@@ -48,6 +48,8 @@ class Stream:
         "state",
         "table",
         "unsent",
+        "upload",
+        "upload_missing",
     )
 
     def __init__(self, stream: int, kind: StreamKind, send_size: int, receive_size: int) -> None:
@@ -67,7 +69,10 @@ class Stream:
         """Bytes of DATA that were not sent."""
         self.ringed = False
         """Whether the stream is among those that can send DATA."""
+        self.upload: UploadState | None = None
+        """How far the client's side has come, None when the request is all of it."""
 
+    # upload_missing (announced bytes that were not sent or did not come) exists when upload is not None.
     # offset (bytes of bulk[0] that were sent) and deficit (SPEC 7, fairness) exist once there was DATA to send.
 
     @property
@@ -87,6 +92,19 @@ class Stream:
         if self.receive is None:
             self.receive = ReceiveWindow(self._receive_size)
         return self.receive
+
+    def expect_upload(self, size: int) -> None:
+        """So many bytes of attachments follow the request."""
+        self.upload = UploadState.SENDING
+        self.upload_missing = size
+
+    def upload_problem(self, size: int, end: bool) -> str | None:
+        """Why so many more bytes, with or without END, are not what was announced."""
+        if size > self.upload_missing:
+            return f"{size} bytes for the attachments of stream {self.id}, of which {self.upload_missing} are missing"
+        if end and size < self.upload_missing:
+            return f"END on stream {self.id} with {self.upload_missing - size} bytes of its attachments missing"
+        return None
 
     def add_bulk(self, data: memoryview, end: bool) -> None:
         """Queue DATA."""

@@ -5,12 +5,27 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pixwire_protocol import messages as m
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.heads import MESSAGES, FieldSpec
 from pixwire_protocol.limits import CLIENT_LIMITS, SERVER_LIMITS, Limits
-from pixwire_protocol.registry import LIMITS
+from pixwire_protocol.registry import ATTACHMENT_NAME, LIMITS, SHA256, TRACEPARENT
 
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 job_ids = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
+traceparents = st.from_regex(TRACEPARENT, fullmatch=True).filter(
+    lambda value: value[3:35] != "0" * 32 and value[36:52] != "0" * 16
+)
+attachments = st.lists(
+    st.builds(
+        Attachment,
+        st.from_regex(ATTACHMENT_NAME, fullmatch=True),
+        st.integers(1, 2**53 - 1),
+        st.from_regex(SHA256, fullmatch=True),
+        st.from_regex(r"[a-z]{1,10}/[a-z]{1,10}", fullmatch=True),
+    ),
+    max_size=8,
+    unique_by=lambda attachment: attachment.name,
+).map(tuple)
 keys = st.from_regex(r"[a-z][a-z0-9_]{0,15}", fullmatch=True).filter(lambda key: key != "crit")
 scalars = (
     st.none()
@@ -37,8 +52,16 @@ def values_of(spec: FieldSpec, sender: str) -> st.SearchStrategy[Any]:
     if spec.pattern == "job_id":
         return job_ids
     match spec.type:
+        case "str" if spec.choices:
+            values: st.SearchStrategy[Any] = st.sampled_from(spec.choices)
+        case "str" if spec.pattern == "traceparent":
+            values = traceparents
+        case "list[attachment]":
+            values = attachments
+        case "list[str]" if spec.choices:
+            values = st.lists(st.sampled_from(spec.choices), max_size=5).map(tuple)
         case "str":
-            values: st.SearchStrategy[Any] = text.filter(_fits(spec.minimum or 0, spec.maximum or 0))
+            values = text.filter(_fits(spec.minimum or 0, spec.maximum or 0))
         case "int":
             low = -(2**63) if spec.minimum is None else spec.minimum
             values = st.integers(low, 2**64 - 1 if spec.maximum is None else spec.maximum)
@@ -68,4 +91,4 @@ def messages_of(name: str) -> st.SearchStrategy[Any]:
 
 
 any_message = st.sampled_from(sorted(MESSAGES)).flatmap(messages_of)
-requests = st.sampled_from(["SUBMIT", "STATUS", "CANCEL", "WATCH", "FETCH"]).flatmap(messages_of)
+requests = st.sampled_from(["SUBMIT", "STATUS", "CANCEL", "WATCH", "LIST", "FETCH"]).flatmap(messages_of)

@@ -14,9 +14,22 @@ from hypothesis import strategies as st
 from protocol_pair import END, HELLO, STATUS, TAIL, WELCOME, cut_frames, drain, raw, ready, watch
 from protocol_strategies import any_message
 from test_parser import plain, to_client, to_server
+from upload_pair import data as data_frame
+from upload_pair import head_of, opening, upload
 
 from pixwire_protocol import messages as m
-from pixwire_protocol.connection import Closed, Connection, Failed, Incoming, Received, Role, Settings, State
+from pixwire_protocol.connection import (
+    AuthNeeded,
+    Closed,
+    Connection,
+    Failed,
+    Incoming,
+    Ready,
+    Received,
+    Role,
+    Settings,
+    State,
+)
 from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError
 from pixwire_protocol.header import Frame
 from pixwire_protocol.params import ParamError, parse
@@ -62,12 +75,49 @@ def draining(role: Role) -> Connection:
     return connection
 
 
+def uploading(role: Role) -> Connection:
+    """Uploads in all states: nothing came, some, all, answered early, over."""
+    connection = ready(role, stream_window=4000, connection_window=9000)
+    if role is Role.CLIENT:
+        for watching in (False, True, False, True, False):
+            connection.open(upload(3000, 200, watch=watching))
+        for stream in (3, 5, 7):
+            connection.send_data(stream, bytes(3200 if stream == 5 else 100), end=stream == 5)
+        drain(connection)
+        connection.receive(raw(FrameType.RESULT, 7, STATUS))
+        connection.reset(9)
+    else:
+        connection.receive(b"".join(opening(stream, 3000, 200) for stream in (1, 3, 5, 7, 9)))
+        connection.receive(data_frame(3, 100) + data_frame(5, 3200, end=True) + data_frame(7, 100) + data_frame(9, 100))
+        connection.set_sink(3, memoryview(bytearray(3100)))
+        connection.send_error(7, 0x0400, "full")
+    drain(connection)
+    return connection
+
+
+def authenticating(role: Role) -> Connection:
+    """AUTH was said and has no answer."""
+    if role is Role.CLIENT:
+        connection = fresh(role)
+        asks = {"agent": "s", "server_id": "s", "epoch": "e", "auth": ["bearer"]}
+        connection.receive(PREFACE + raw(FrameType.HELLO, 0, asks, flags=Flag.ACK))
+        connection.authenticate("bearer", "secret")
+    else:
+        connection = Connection(role, Settings(agent="x", auth=("bearer",)))
+        connection.receive(PREFACE + HELLO + raw(FrameType.AUTH, 0, {"mechanism": "bearer", "token": "secret"}))
+    drain(connection)
+    assert connection.state is State.AUTHENTICATING
+    return connection
+
+
 STATES: dict[str, Callable[[Role], Connection]] = {
     "fresh": fresh,
     "prefaced": prefaced,
     "ready": ready,
     "busy": busy,
     "draining": draining,
+    "uploading": uploading,
+    "authenticating": authenticating,
 }
 places = st.tuples(st.sampled_from(Role), st.sampled_from(sorted(STATES)))
 
@@ -86,6 +136,11 @@ heads = (
             {"job": "j"},
             {"last_stream": 0, "code": 0},
             {"crit": ["x"], "n": 1},
+            {"mechanism": "bearer", "token": "x"},
+            {"principal": "alice"},
+            {"what": "jobs"},
+            head_of(5),
+            head_of(5) | {"attachments": [{}]},
         ]
     )
 )
@@ -108,14 +163,24 @@ odd_headers = st.builds(
 )
 
 
+def ended_by_peer(incoming: list[Incoming]) -> bool:
+    """Whether the last item is the peer's goodbye or its error on stream 0: it is reported as what it is."""
+    last = incoming[-1] if incoming else None
+    if not isinstance(last, Received):
+        return False
+    return isinstance(last.message, m.GoAway) or (isinstance(last.message, m.Error) and last.stream == 0)
+
+
 def check(connection: Connection, data: bytes) -> list[Incoming]:
     """Give it the bytes; see that the result is well-formed and that what it answers is well-formed."""
     incoming = connection.receive(data)
     for position, item in enumerate(incoming):
-        assert isinstance(item, Received | Failed) or type(item).__name__ == "Ready"
+        assert isinstance(item, Received | Failed | Ready | AuthNeeded)
         assert not isinstance(item, Failed) or position == len(incoming) - 1
     failed = bool(incoming) and isinstance(incoming[-1], Failed)
-    assert failed == (connection.state is State.FAILED)
+    if connection.state is State.FAILED:
+        assert failed or ended_by_peer(incoming)
+    assert connection.state is State.FAILED or not failed
     answer = drain(connection)
     sent = cut_frames(answer) if answer else []
     if failed and sent:
@@ -190,6 +255,10 @@ CALLS: dict[str, Callable[[Connection, int], Any]] = {
     "result": lambda connection, stream: connection.send(stream, m.Result(STATUS)),
     "progress": lambda connection, stream: connection.send(stream, m.Event({"event": "progress"})),
     "data": lambda connection, stream: connection.send_data(stream, b"x", end=True),
+    "upload": lambda connection, stream: connection.open(upload(5)),
+    "some": lambda connection, stream: connection.send_data(stream, b"xy"),
+    "authenticate": lambda connection, stream: connection.authenticate("bearer", "secret"),
+    "accept": lambda connection, stream: connection.accept_auth("alice"),
     "error": lambda connection, stream: connection.send_error(stream, 0x010B, "x"),
     "reset": lambda connection, stream: connection.reset(stream),
     "ping": lambda connection, stream: connection.ping(b"12345678"),
@@ -224,7 +293,10 @@ def test_local_calls_at_any_time(place: tuple[Role, str], parts: list[bytes], da
             connection.buffer_updated(count)
         connection.receive(rest)
     drain(connection)
-    assert all(isinstance(item, Closed | Failed) for item in connection.receive_eof())
+    ends = connection.receive_eof()
+    assert all(isinstance(item, Closed | Failed) for item in ends[-1:])
+    # Uploads that lack bytes are over with them.
+    assert all(isinstance(item, Received) and isinstance(item.message, m.Reset) for item in ends[:-1])
 
 
 @given(st.binary(max_size=200))

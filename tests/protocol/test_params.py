@@ -1,6 +1,8 @@
 """Parameters of a job: what is accepted, what the messages say, and that the bytes are canonical."""
 
+import hashlib
 import math
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import (
+    ATTACHMENTS,
+    KINDS,
     MAX_SEED,
     PARAMS,
     GenerateParams,
@@ -32,10 +37,14 @@ def values_of(spec: ParamSpec) -> st.SearchStrategy[Any]:
         return text.filter(lambda value: not spec.required or bool(value.strip()))
     if spec.type == "int":
         return st.integers(int(low), int(high) // 2)
-    return st.floats(low, high)
+    return st.floats(low, high, exclude_min=spec.above)
 
 
-optional = {name: st.none() | values_of(spec) for name, spec in PARAMS.items() if not spec.required}
+# What depends on the kind has tests of its own.
+OF_KINDS = ("strength", "control_scale")
+optional = {
+    name: st.none() | values_of(spec) for name, spec in PARAMS.items() if not spec.required and name not in OF_KINDS
+}
 params = st.builds(GenerateParams, prompt=values_of(PARAMS["prompt"]), **optional)
 
 
@@ -178,3 +187,84 @@ def test_fingerprints() -> None:
     assert fingerprint("txt2img", memoryview(b"\x80")) == one
     assert fingerprint("txt2im", b"g\x80") != one
     assert fingerprint("txt2img", b"\x81\xa1a\x01") != one
+
+
+@pytest.mark.req("PXW-UPL-017")
+def test_fingerprints_with_attachments() -> None:
+    image = Attachment("image", 5, "1" * 64, "image/png")
+    mask = Attachment("mask", 6, "2" * 64, "image/png")
+    expected = hashlib.sha256(
+        b"inpaint\0" + b"image\0" + b"1" * 64 + b"\0" + b"mask\0" + b"2" * 64 + b"\0" + b"\x80"
+    ).hexdigest()
+    assert fingerprint("inpaint", b"\x80", (image, mask)) == expected
+    assert fingerprint("inpaint", b"\x80", [mask, image]) == expected  # the order of the list does not count
+    other = Attachment("mask", 7, "2" * 64, "image/webp")
+    assert fingerprint("inpaint", b"\x80", (image, other)) == expected  # name and digest do, nothing else
+    assert fingerprint("inpaint", b"\x80", (image,)) != expected
+    assert fingerprint("inpaint", b"\x80", (image, Attachment("mask", 6, "3" * 64, "image/png"))) != expected
+    assert fingerprint("inpaint", b"\x80", ()) == fingerprint("inpaint", b"\x80")
+
+
+# ---------------------------------------------------------------------- kinds
+
+
+def attached(*names: str) -> tuple[Attachment, ...]:
+    return tuple(Attachment(name, 5, "0" * 64, "image/png") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "values"),
+    [
+        ("txt2img", (), {}),
+        ("txt2img", ("control",), {"control_scale": 0.0}),
+        ("img2img", ("image",), {"strength": 1.0}),
+        ("img2img", ("control", "image"), {"control_scale": 2.0, "strength": 0.001}),
+        ("inpaint", ("mask", "image"), {}),
+        ("inpaint", ("mask", "image", "control"), {"control_scale": 1}),
+    ],
+)
+def test_what_goes_together(kind: str, names: tuple[str, ...], values: dict[str, Any]) -> None:
+    value = GenerateParams("x", **values)
+    assert parse(value.pack(kind, names), kind, attached(*names)) == value
+    assert value.pack(kind, attached(*names)) == value.pack()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "values", "field", "word"),
+    [
+        ("img2img", (), {}, "attachments", "image"),
+        ("img2img", ("control",), {}, "attachments", "image"),
+        ("inpaint", ("image",), {}, "attachments", "mask"),
+        ("txt2img", ("image",), {}, "attachments", "image"),
+        ("img2img", ("image", "mask"), {}, "attachments", "mask"),
+        ("inpaint", ("image", "mask", "masks"), {}, "attachments", "did you mean 'mask'"),
+        ("txt2img", (), {"strength": 0.5}, "strength", "txt2img"),
+        ("txt2img", (), {"control_scale": 0.5}, "control_scale", "control"),
+        ("img2img", ("image",), {"control_scale": 0.5}, "control_scale", "control"),
+        ("img2img", ("image",), {"strength": 0.0}, "strength", "above 0"),
+        ("img2img", ("image",), {"strength": 0}, "strength", "above 0"),
+        ("img2img", ("image",), {"strength": 1.01}, "strength", "1.0"),
+        ("img2img", ("image",), {"strength": True}, "strength", "number"),
+        ("img2img", ("image",), {"strength": math.nan}, "strength", "number"),
+        ("inpaint", ("image", "mask", "control"), {"control_scale": 2.1}, "control_scale", "2.0"),
+        ("txt2video", (), {}, "kind", "img2img"),
+    ],
+)
+def test_what_does_not(kind: str, names: tuple[str, ...], values: dict[str, Any], field: str, word: str) -> None:
+    with pytest.raises(ParamError, match=re.escape(word)) as caught:
+        GenerateParams("x", **values).pack(kind, names)
+    assert caught.value.field == field
+    assert caught.value.details["allowed"]
+    if math.nan not in values.values():
+        tail = msgpack.packb({"prompt": "x"} | values)
+        with pytest.raises(ParamError) as again:
+            parse(tail, kind, attached(*names))
+        assert again.value.field == field
+
+
+def test_kinds_name_attachments_and_parameters_that_exist() -> None:
+    assert set(KINDS) == {"txt2img", "img2img", "inpaint"}
+    for name, spec in KINDS.items():
+        assert spec.name == name
+        assert set(spec.required) | set(spec.optional) <= set(ATTACHMENTS)
+        assert set(spec.without) <= set(PARAMS)

@@ -1,6 +1,7 @@
 """SPEC.md's generated tables are those that its sources make."""
 
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -55,3 +56,19 @@ def test_every_name_of_the_registry_stands_in_the_document() -> None:
     for kind in ("message", "error", "limit", "feature", "flag", "reserved"):
         for entry in registry[kind]:
             assert entry["name"] in text, entry["name"]
+
+
+def test_the_attack_catalogue_names_limits_that_exist() -> None:
+    """Section 14.3: column `bound` of each row, and of section 11.1 every name in code type."""
+    registry = tomllib.loads((ROOT / "protocol" / "registry.toml").read_text(encoding="utf-8"))
+    known = {entry["name"] for entry in registry["limit"]}
+    text = (ROOT / "SPEC.md").read_text(encoding="utf-8")
+    catalogue = text.split("\n### 14.3 ")[1].split("\n### ")[0]
+    bounds = [line.split(" | ")[3] for line in catalogue.splitlines() if line.startswith("| *")]
+    assert len(bounds) > 25
+    named = {name for cell in bounds for name in re.findall(r"`(\w+)`", cell)}
+    assert named <= known, named - known
+    unused = {"stream_window", "connection_window", "data_chunk", "artifacts", "attachments", "preview_bytes"}
+    times = {"idle_ms", "ping_timeout_ms", "dedupe_ms", "reconnect_min_ms", "reconnect_max_ms"}
+    bursts = {name for name in known if name.endswith("_burst")}
+    assert known - named - bursts - unused - times <= {"control_bytes", "handshake_ms"}, "a limit bounds no attack"

@@ -14,7 +14,18 @@ from pixwire_protocol.errors import LocalProtocolError
 from pixwire_protocol.heads import MESSAGES
 from pixwire_protocol.registry import PREFACE, Flag, FrameType
 from pixwire_protocol.rules import EXTENSIONS, KNOWN_TYPES, RULES, rule_key
-from pixwire_protocol.states import CONNECTION, REQUEST_KINDS, STREAMS, Input, StreamInput, StreamKind, StreamState
+from pixwire_protocol.states import (
+    CONNECTION,
+    REQUEST_KINDS,
+    STREAMS,
+    UPLOAD,
+    Input,
+    StreamInput,
+    StreamKind,
+    StreamState,
+    UploadInput,
+    UploadState,
+)
 from pixwire_protocol.status import JOB_TRANSITIONS, JobState
 
 
@@ -31,8 +42,20 @@ def test_every_state_has_a_row_and_is_reachable(role: Role) -> None:
     assert all(Input.RECV_EOF in table[state] for state in State if state < State.CLOSED)
     used = {happened for row in table.values() for happened in row}
     only_here = {
-        Role.CLIENT: {Input.RECV_WELCOME, Input.SEND_REQUEST},
-        Role.SERVER: {Input.RECV_HELLO, Input.RECV_REQUEST, Input.SEND_REPLY},
+        Role.CLIENT: {
+            Input.RECV_WELCOME,
+            Input.RECV_AUTH_OK,
+            Input.SEND_AUTH,
+            Input.SEND_REQUEST,
+            Input.SEND_DATA,
+        },
+        Role.SERVER: {
+            Input.RECV_HELLO,
+            Input.RECV_AUTH,
+            Input.SEND_AUTH_OK,
+            Input.RECV_REQUEST,
+            Input.SEND_REPLY,
+        },
     }
     assert used == set(Input) - set().union(*(inputs for other, inputs in only_here.items() if other is not role))
 
@@ -51,7 +74,16 @@ def test_every_stream_ends(kind: StreamKind) -> None:
                 assert target is StreamState.CLOSED
             elif happened not in (StreamInput.ERROR, StreamInput.RESET):
                 assert target is not StreamState.CLOSED
-    assert set(REQUEST_KINDS) == {m.Submit, m.Status, m.Cancel, m.Watch, m.Fetch}
+    assert set(REQUEST_KINDS) == {m.Submit, m.Status, m.Cancel, m.Watch, m.List, m.Fetch}
+
+
+def test_every_upload_is_answered_and_then_stays_so() -> None:
+    assert set(UPLOAD) == set(UploadState)
+    assert UPLOAD[UploadState.ANSWERED] == {UploadInput.LATE: UploadState.ANSWERED}
+    for state in (UploadState.SENDING, UploadState.COMPLETE):
+        assert UPLOAD[state][UploadInput.RESULT] is UploadState.ANSWERED
+    assert not {UploadInput.DATA, UploadInput.DATA_END} & set(UPLOAD[UploadState.COMPLETE])
+    assert {happened for row in UPLOAD.values() for happened in row} == set(UploadInput)
 
 
 def test_terminal_job_states_lead_nowhere() -> None:
@@ -158,6 +190,8 @@ def test_a_server_follows_the_stream_table(kind: StreamKind, inputs: list[Stream
 CONNECTION_FRAMES = {
     Input.RECV_HELLO: raw(FrameType.HELLO, 0, {"agent": "x"}),
     Input.RECV_WELCOME: raw(FrameType.HELLO, 0, {"agent": "x", "server_id": "s", "epoch": "e"}, flags=Flag.ACK),
+    Input.RECV_AUTH: raw(FrameType.AUTH, 0, {"mechanism": "bearer", "token": "secret"}),
+    Input.RECV_AUTH_OK: raw(FrameType.AUTH, 0, {"principal": "alice"}, flags=Flag.ACK),
     Input.RECV_PING: raw(FrameType.PING, 0, tail=b"12345678"),
     Input.RECV_PONG: raw(FrameType.PING, 0, tail=b"12345678", flags=Flag.ACK),
     Input.RECV_CREDIT: raw(FrameType.CREDIT, 0, {"n": 5}),
@@ -165,21 +199,44 @@ CONNECTION_FRAMES = {
     Input.RECV_GOAWAY: raw(FrameType.GOAWAY, 0, {"last_stream": 0, "code": 0}),
     Input.RECV_EXTENSION: raw(0x99, 0, tail=b"x"),
 }
+WELCOME_AUTH = raw(
+    FrameType.HELLO, 0, {"agent": "x", "server_id": "s", "epoch": "e", "auth": ["bearer"]}, flags=Flag.ACK
+)
 
 
 @given(
     st.sampled_from(Role),
-    st.lists(st.sampled_from([*CONNECTION_FRAMES, Input.RECV_REQUEST, Input.RECV_EOF]), max_size=10),
+    st.booleans(),
+    st.lists(
+        st.sampled_from([*CONNECTION_FRAMES, Input.RECV_REQUEST, Input.RECV_EOF, Input.SEND_AUTH, Input.SEND_AUTH_OK]),
+        max_size=12,
+    ),
 )
-def test_a_connection_follows_its_table(role: Role, inputs: list[Input]) -> None:
-    connection = Connection(role, Settings(agent="x"))
+def test_a_connection_follows_its_table(role: Role, needs_auth: bool, inputs: list[Input]) -> None:
+    auth = ("bearer",) if needs_auth and role is Role.SERVER else ()
+    connection = Connection(role, Settings(agent="x", auth=auth))
     connection.receive(PREFACE)
     assert connection.state is State.PREFACED
     stream = -1
-    ended = False
+    ended = pending = False
     for happened in inputs:
         before = connection.state
-        expected = CONNECTION[role][before].get(happened)
+        greeting = happened is (Input.RECV_HELLO if role is Role.SERVER else Input.RECV_WELCOME)
+        expected = CONNECTION[role][before].get(Input.AUTH_NEEDED if greeting and needs_auth else happened)
+        if happened in (Input.SEND_AUTH, Input.SEND_AUTH_OK):
+            # What the program says; whether an AUTH is due or waits is not the table's business.
+            due = happened is Input.SEND_AUTH and isinstance(connection.peer, m.Welcome) and needs_auth
+            due = due and not pending if role is Role.CLIENT else happened is Input.SEND_AUTH_OK and pending
+            if connection.state >= State.FAILED:
+                assert not say(connection, happened)
+            elif due and expected is not None:
+                assert say(connection, happened)
+                assert connection.state is expected
+                pending = role is Role.CLIENT
+            else:
+                with pytest.raises(LocalProtocolError):
+                    say(connection, happened)
+            continue
         if happened is Input.RECV_EOF:
             connection.receive_eof()
             ended = True
@@ -187,11 +244,24 @@ def test_a_connection_follows_its_table(role: Role, inputs: list[Input]) -> None
             stream += 2
             connection.receive(raw(FrameType.SUBMIT, stream, {"job": "j", "kind": "k"}, TAIL, END))
         else:
-            connection.receive(CONNECTION_FRAMES[happened])
+            frame = WELCOME_AUTH if happened is Input.RECV_WELCOME and needs_auth else CONNECTION_FRAMES[happened]
+            connection.receive(frame)
+        if happened is Input.RECV_AUTH and expected is not None:
+            expected = expected if needs_auth and not pending else State.FAILED
+            pending = not ended or pending
+        if happened is Input.RECV_AUTH_OK and expected is not None:
+            expected = expected if pending else State.FAILED
+            pending = pending and ended
         if before in (State.FAILED, State.CLOSED) or (ended and happened is not Input.RECV_EOF):
             assert connection.state is (expected if happened is Input.RECV_EOF and expected is not None else before)
         else:
             assert connection.state is (State.FAILED if expected is None else expected)
+
+
+def say(connection: Connection, what: Input) -> bool:
+    if what is Input.SEND_AUTH:
+        return connection.authenticate("bearer", "secret")
+    return connection.accept_auth("alice")
 
 
 def test_local_calls_follow_the_table() -> None:

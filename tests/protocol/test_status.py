@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocol_strategies import job_ids, keys, text
+from protocol_strategies import attachments, job_ids, keys, text, traceparents
 
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.fields import is_job_id
@@ -36,6 +36,9 @@ statuses = st.builds(
     timings=maps,
     engine=maps,
     params=maps,
+    attachments=attachments,
+    traceparent=st.none() | traceparents,
+    retain_ms=st.none() | naturals,
 )
 MINIMAL: dict[str, Any] = {"job": "j", "kind": "txt2img", "state": "queued", "seq": 1}
 ARTIFACT: dict[str, Any] = {

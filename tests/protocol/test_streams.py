@@ -125,7 +125,8 @@ def test_calls_on_streams_that_never_were() -> None:
         ("DATA from a client", request(1) + raw(FrameType.DATA, 1, tail=b"x"), ErrorCode.PROTOCOL_ERROR),
         ("WELCOME from a client", raw(FrameType.HELLO, 0, {"agent": "x"}, flags=Flag.ACK), ErrorCode.PROTOCOL_ERROR),
         ("unknown type on stream 0", raw(0x42, 0), ErrorCode.PROTOCOL_ERROR),
-        ("reserved type AUTH", raw(0x02, 0, {"token": "x"}), ErrorCode.PROTOCOL_ERROR),
+        ("reserved type UPLOAD", raw(0x14, 0, {"job": "j"}), ErrorCode.PROTOCOL_ERROR),
+        ("AUTH_OK from a client", raw(0x02, 0, {"principal": "x"}, flags=Flag.ACK), ErrorCode.PROTOCOL_ERROR),
         ("unknown type on an even stream", raw(0x42, 2), ErrorCode.STREAM_ID),
     ],
 )

@@ -1,0 +1,75 @@
+"""Strings with a form of their own (SPEC 8, 9), and values as error messages show them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+_JOB_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+_NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyz0123456789_"
+_HEX_BYTES: Final = b"0123456789abcdef"
+MAX_JOB_ID: Final = 64
+_MAX_NAME: Final = 32
+_SHA256_DIGITS: Final = 64
+# Sizes of the parts of a traceparent: version, trace id, parent id, flags.
+_TRACE_PARTS: Final = (2, 32, 16, 2)
+
+_NAMES: Final[Mapping[type, str]] = {
+    str: "string",
+    int: "integer",
+    type(None): "nil",
+    bytes: "byte string",
+    list: "array",
+    dict: "map",
+}
+
+
+def is_job_id(value: str) -> bool:
+    """Whether value is a job id: 1 to 64 of A-Z a-z 0-9 . _ - (SPEC 9)."""
+    if not 0 < len(value) <= MAX_JOB_ID or not value.isascii():
+        return False
+    # The first question answers for UUIDs and is the cheaper one.
+    return value.replace("-", "").isalnum() or not value.encode().translate(None, _JOB_ID_BYTES)
+
+
+def is_attachment_name(value: str) -> bool:
+    """Whether value is [a-z][a-z0-9_]{0,31} (SPEC 8)."""
+    return 0 < len(value) <= _MAX_NAME and "a" <= value[0] <= "z" and _only(value, _NAME_BYTES)
+
+
+def is_sha256(value: str) -> bool:
+    """Whether value is 64 lower-case hexadecimal digits."""
+    return len(value) == _SHA256_DIGITS and _only(value, _HEX_BYTES)
+
+
+def is_traceparent(value: str) -> bool:
+    """Whether value is a W3C traceparent of version 00 whose ids are not all zeros (SPEC 8)."""
+    parts = value.split("-")
+    if tuple(map(len, parts)) != _TRACE_PARTS or not all(_only(part, _HEX_BYTES) for part in parts):
+        return False
+    version, trace, parent, _ = parts
+    return version == "00" and trace.strip("0") != "" and parent.strip("0") != ""
+
+
+# Name of the pattern in the registry -> whether a string has it.
+MATCH: Final[Mapping[str, Callable[[str], bool]]] = {
+    "job_id": is_job_id,
+    "attachment_name": is_attachment_name,
+    "sha256": is_sha256,
+    "traceparent": is_traceparent,
+}
+
+
+def show(value: Any) -> str:
+    """A value for an error message: its type and at most 60 characters of it."""
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
+    text = text if len(text) <= 60 else text[:57] + "..."
+    kind = kind_name(value)
+    return f"{text} ({kind})" if text else f"{'an' if kind == 'array' else 'a'} {kind}"
+
+
+def kind_name(value: Any) -> str:
+    """What msgpack calls the type of a value."""
+    return _NAMES.get(type(value), type(value).__name__)
+
+
+def _only(value: str, allowed: bytes) -> bool:
+    return value.isascii() and not value.encode().translate(None, allowed)
