@@ -2,16 +2,19 @@
 
 from .clock import Clock
 from .errors import EngineLostError, RequestError, StartupError
-from .events import JobEvent, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
+from .events import JobEvent, JobPage, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
 from .opening import open_jobs
+from .request import Trace
 from .service import Jobs
 from .settings import JobsSettings
 from .supervision import RestartPolicy
+from .uploads import Upload
 
 __all__ = [
     "Clock",
     "EngineLostError",
     "JobEvent",
+    "JobPage",
     "Jobs",
     "JobsSettings",
     "Listener",
@@ -23,6 +26,8 @@ __all__ = [
     "StartupError",
     "StateChanged",
     "Submitted",
+    "Trace",
+    "Upload",
     "Watch",
     "open_jobs",
 ]

@@ -7,6 +7,7 @@ is not current comes from a run that was given up and is ignored.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pixwire_server.engine import api
@@ -43,6 +44,7 @@ class Dispatcher:
         ledger: Ledger,
         outcomes: Outcomes,
         send: Callable[[api.Command], None],
+        path: Callable[[str], Path],
         *,
         places: int,
         max_attempts: int,
@@ -53,6 +55,7 @@ class Dispatcher:
         self._ledger = ledger
         self._outcomes = outcomes
         self._send = send
+        self._path = path
         self._places = places
         self._max_attempts = max_attempts
         self._clock = clock
@@ -138,11 +141,15 @@ class Dispatcher:
         record.started_at = self._clock.monotonic()
         try:
             self._ledger.change(record, Cause.ADMITTED)
-            self._send(api.Submit(resolve.task(run.handle, record.job.params)))
+            self._send(api.Submit(self._task(run.handle, record.job)))
             if record.watched_for_previews:
                 self._send(api.SetPreviews(run.handle, True))
         except Exception as defect:
             self._broken(run, defect)
+
+    def _task(self, handle: int, job: model.Job) -> api.GenerateTask:
+        inputs = tuple(api.TaskInput(one.name, str(self._path(one.sha256)), one.media_type) for one in job.attachments)
+        return resolve.task(handle, job.params, job.kind, inputs)
 
     def _progress(self, run: Run, report: api.Progress) -> None:
         job = run.record.job = model.progressed(run.record.job, report.step, report.steps)

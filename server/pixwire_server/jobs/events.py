@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pixwire_protocol.status import ArtifactInfo, JobStatus
+from pixwire_protocol.status import ArtifactInfo, JobStatus, JobSummary
 from pixwire_server.store import Blob
 
 _log = logging.getLogger(__name__)
@@ -57,6 +57,14 @@ class Submitted:
 
     status: JobStatus
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some of the jobs of a principal, newest first. `next`, if there are more, asks for those that follow."""
+
+    jobs: tuple[JobSummary, ...]
+    next: str | None = None
 
 
 class Watch:

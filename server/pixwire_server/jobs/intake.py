@@ -1,7 +1,8 @@
-"""How jobs come in: new ones through submit, old ones from the journal.
+"""How jobs come in: new ones through submit and uploads, old ones from the journal.
 
-Submitting is idempotent on (principal, job id, fingerprint of kind and parameters as they were sent). The first submit
-is acknowledged after its commit; every other one attaches to it, also while that commit is still under way.
+Submitting is idempotent on (principal, job id, fingerprint of kind, parameters and attachments as they were sent). The
+first submit is acknowledged after its commit; every other one attaches to it, also while that commit is still under
+way.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
-from pixwire_protocol.params import fingerprint
+from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.engine.api import ModelCard
 from pixwire_server.store import JobRow, JobStore
@@ -22,6 +23,8 @@ from .futures import resolved, then, unheard
 from .ledger import Ledger
 from .model import Job
 from .record import Record
+from .request import Request
+from .retention import Fate, Retention
 from .table import JobTable, Key
 
 Kept = tuple[Record, bool]
@@ -37,56 +40,94 @@ class Intake:
         table: JobTable,
         ledger: Ledger,
         clock: Clock,
+        retention: Retention,
         *,
         card: Callable[[], ModelCard],
         draw_seed: Callable[[], int],
-        refusal: Callable[[int], RequestError | None],
+        refusal: Callable[[str], RequestError | None],
         on_queued: Callable[[], None],
         last_position: int,
     ) -> None:
+        self.pending: dict[Key, asyncio.Future[Kept]] = {}
+        """New jobs whose commit is under way."""
         self._store = store
         self._table = table
         self._ledger = ledger
         self._clock = clock
+        self._retention = retention
         self._card = card
         self._draw_seed = draw_seed
         self._refusal = refusal
         self._on_queued = on_queued
         self._last_position = last_position
-        self._pending: dict[Key, asyncio.Future[Kept]] = {}
 
-    def submit(self, principal: str, job_id: str, kind: str, tail: bytes) -> asyncio.Future[Submitted]:
+    def submit(self, request: Request) -> asyncio.Future[Submitted]:
         """See `Jobs.submit`."""
-        key, mark = (principal, job_id), fingerprint(kind, tail)
-        if (pending := self._pending.get(key)) is not None:
-            return then(pending, lambda kept: self._submitted(mark, kept[0], True))
-        if (record := self._table.get(key)) is not None:
-            return then(resolved(record), lambda record: self._submitted(mark, record, True))
-        params = resolve.resolve(resolve.parse(kind, tail), self._card(), self._draw_seed)
-        if (refusal := self._refusal(len(self._pending))) is not None:
-            return self._attach_or_refuse(key, mark, refusal)
+        if (known := self.attach(request)) is not None:
+            return known
+        card = self._card()
+        params = resolve.resolve(resolve.parse(request.kind, request.tail, (), card), card, self._draw_seed)
+        if (refused := self.refuse(request)) is not None:
+            return refused
+        return self.create(request, params)
+
+    def attach(self, request: Request) -> asyncio.Future[Submitted] | None:
+        """The answer to a request for a job that is in memory, or on its way into the journal; None: it is neither."""
+        if (pending := self.pending.get(request.key)) is not None:
+            return then(pending, lambda kept: self._submitted(request.mark, kept[0], True))
+        if (record := self._kept(request.key)) is not None:
+            return then(resolved(record), lambda record: self._submitted(request.mark, record, True))
+        return None
+
+    def lookup(self, request: Request) -> asyncio.Future[Submitted | None]:
+        """As `attach`, for a job that may be in the journal only."""
+
+        def found(row: JobRow | None) -> Submitted | None:
+            return None if row is None or self._fate(row) is Fate.FORGOTTEN else self._told(request.mark, row)
+
+        return then(self._store.find(*request.key), found, translate)
+
+    def refuse(self, request: Request) -> asyncio.Future[Submitted] | None:
+        """The answer if no new job is taken now: this may be an old one, whose client wants to know how it went."""
+        refusal = self._refusal(request.principal)
+        if refusal is None:
+            return None
+
+        def looked(known: Submitted | None) -> Submitted:
+            if known is None:
+                raise refusal
+            return known
+
+        return then(self.lookup(request), looked)
+
+    def create(self, request: Request, params: GenerateParams) -> asyncio.Future[Submitted]:
+        """Make a new job; resolves when it is on disk. It may turn out to be an old one after all."""
         self._last_position += 1
+        now_ms = self._clock.wall_ms()
         job = Job(
             position=self._last_position,
-            principal=principal,
-            id=job_id,
-            kind=kind,
-            fingerprint=mark,
+            principal=request.principal,
+            id=request.job,
+            kind=request.kind,
+            fingerprint=request.mark,
             params=params,
-            submitted_ms=self._clock.wall_ms(),
-            steps=params.steps or 0,
+            submitted_ms=now_ms,
+            steps=resolve.steps(params),
+            attachments=request.attachments,
+            trace=request.trace,
         )
-        kept = unheard(then(self._store.create(model.to_row(job)), partial(self._created, job), translate))
-        self._pending[key] = kept
-        kept.add_done_callback(lambda done: self._pending.pop(key, None))
-        return then(kept, lambda kept: self._submitted(mark, *kept))
+        creating = self._store.create(model.to_row(job), request.files, self._retention.forgotten_ms(now_ms))
+        kept = unheard(then(creating, partial(self._created, job), translate))
+        self.pending[job.key] = kept
+        kept.add_done_callback(lambda done: self.pending.pop(job.key, None))
+        return then(kept, lambda kept: self._submitted(request.mark, *kept))
 
     def find(self, principal: str, job_id: str) -> asyncio.Future[Record]:
-        """The job, from memory if it is there. Fails with RequestError(JOB_NOT_FOUND)."""
+        """The job, from memory if it is there. Fails with RequestError(JOB_NOT_FOUND or JOB_EXPIRED)."""
         key = principal, job_id
-        if (record := self._table.get(key)) is not None:
+        if (record := self._kept(key)) is not None:
             return resolved(record)
-        if (pending := self._pending.get(key)) is not None:
+        if (pending := self.pending.get(key)) is not None:
             return then(pending, lambda kept: kept[0], partial(_not_accepted, job_id))
         return then(self._store.find(*key), partial(self._read, job_id), translate)
 
@@ -99,8 +140,21 @@ class Intake:
             self._table.queue.add(record)
         return record
 
+    def _kept(self, key: Key) -> Record | None:
+        """The job if it is in memory, and its results were not given up meanwhile."""
+        record = self._table.get(key)
+        if record is None or (finished_ms := record.job.finished_ms) is None:
+            return record
+        if self._retention.fate(finished_ms, None, self._clock.wall_ms()) is Fate.KEPT:
+            return record
+        self._table.drop(key, record.job.position)
+        return None
+
+    def _fate(self, row: JobRow) -> Fate:
+        return self._retention.fate(row.finished_ms, row.gone_ms, self._clock.wall_ms())
+
     def _created(self, job: Job, existing: JobRow | None) -> Kept:
-        del self._pending[job.key]
+        del self.pending[job.key]
         if existing is None:  # somebody may have asked for it just now, and have found it in the journal already
             kept = self._table.get(job.key) or self.keep(job), False
         else:
@@ -110,6 +164,8 @@ class Intake:
 
     def _known(self, row: JobRow) -> Record:
         """A row of the journal whose job is not in memory: it has ended, or its creation was reported as failed."""
+        if self._fate(row) is not Fate.KEPT:
+            _refuse_expired(row.job)
         record = self._table.get((row.principal, row.job))
         if record is None:
             record = self.keep(model.from_row(row))
@@ -117,9 +173,12 @@ class Intake:
         return record
 
     def _read(self, job_id: str, row: JobRow | None) -> Record:
-        if row is None:
+        if row is None or self._fate(row) is Fate.FORGOTTEN:
             _refuse_unknown(job_id)
         return self._known(row)
+
+    def _told(self, mark: str, row: JobRow) -> Submitted:
+        return self._submitted(mark, self._known(row), True)
 
     def _submitted(self, mark: str, record: Record, duplicate: bool) -> Submitted:
         if record.job.fingerprint != mark:
@@ -130,19 +189,17 @@ class Intake:
             )
         return Submitted(self._ledger.status(record), duplicate)
 
-    def _attach_or_refuse(self, key: Key, mark: str, refusal: RequestError) -> asyncio.Future[Submitted]:
-        """No new job is taken now, but this may be an old one: its client wants to know how it went."""
-
-        def found(row: JobRow | None) -> Submitted:
-            if row is None:
-                raise refusal
-            return self._submitted(mark, self._known(row), True)
-
-        return then(self._store.find(*key), found, translate)
-
 
 def _refuse_unknown(job_id: str) -> NoReturn:
     raise RequestError(ErrorCode.JOB_NOT_FOUND, f"there is no job {job_id!r}", {"field": "job", "value": job_id})
+
+
+def _refuse_expired(job_id: str) -> NoReturn:
+    raise RequestError(
+        ErrorCode.JOB_EXPIRED,
+        f"job {job_id!r} has ended and its results are not kept any more; submit the request again with a new id",
+        {"field": "job", "value": job_id, "allowed": "an id that was not used before"},
+    )
 
 
 def _not_accepted(job_id: str, error: BaseException) -> BaseException:

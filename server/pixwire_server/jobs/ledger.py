@@ -21,6 +21,7 @@ from .events import StateChanged
 from .futures import fail, give, unheard
 from .model import Job
 from .record import Record
+from .retention import Retention
 from .retry import StoreRetry
 from .state import Cause
 from .table import JobTable
@@ -31,11 +32,12 @@ _log = logging.getLogger(__name__)
 class Ledger:
     """Changes jobs, in memory and in the journal, and tells their watchers. Lives in the event loop."""
 
-    def __init__(self, store: JobStore, table: JobTable, retry: StoreRetry, clock: Clock) -> None:
+    def __init__(self, store: JobStore, table: JobTable, retry: StoreRetry, clock: Clock, retention: Retention) -> None:
         self._store = store
         self._table = table
         self._retry = retry
         self._clock = clock
+        self._retention = retention
         self._writes: set[asyncio.Future[Any]] = set()
         self._unsettled = 0
         self.on_settled: Callable[[], None] = lambda: None
@@ -95,7 +97,11 @@ class Ledger:
 
     def status(self, record: Record, *, with_params: bool = False) -> JobStatus:
         """The job as the wire shows it now."""
-        return model.status(record.job, self._table.queue.rank(record), with_params=with_params)
+        finished_ms = record.job.finished_ms
+        if finished_ms is None:
+            return model.status(record.job, self._table.queue.rank(record), with_params=with_params)
+        retain_ms = self._retention.left_ms(finished_ms, self._clock.wall_ms())
+        return model.status(record.job, retain_ms=retain_ms, with_params=with_params)
 
     async def flush(self) -> None:
         """Wait until no write is under way. Cancelling it stops the waiting only."""
@@ -103,7 +109,7 @@ class Ledger:
             await asyncio.wait(self._writes)
 
     def _write(self, job: Job) -> asyncio.Future[bool]:
-        future = unheard(self._store.update(model.to_row(job)))
+        future = unheard(self._store.update(model.to_row(job), model.artifact_files(job)))
         self._writes.add(future)
         future.add_done_callback(self._writes.discard)
         return future
@@ -123,6 +129,9 @@ class Ledger:
         self._table.add(record)
         self._unsettled -= 1
         settling, record.settling = record.settling, None
+        if record.let_go is not None:
+            record.let_go()
+            record.let_go = None
         status = self.status(record)
         record.emit(StateChanged(status))
         if settling is not None:

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ERRORS, ErrorCode
-from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
-from pixwire_server.store import JobRow
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary
+from pixwire_server.store import ARTIFACTS, FileRef, JobRow
 
 from .errors import incident
+from .request import NO_TRACE, Trace
 from .state import Cause, next_state
 
 RECOVERY_GAP = 1_000_000
@@ -46,6 +48,8 @@ class Job:
     finished_ms: int | None = None
     cancel_reason: str | None = None
     """Set when a cancel was asked for while the job was running."""
+    attachments: tuple[Attachment, ...] = ()
+    trace: Trace = NO_TRACE
     artifacts: tuple[ArtifactInfo, ...] = ()
     error: JobError | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -94,8 +98,10 @@ def cancelled(reason: str) -> JobError:
     return error(ErrorCode.CANCELLED, reason or "cancelled on request")
 
 
-def status(job: Job, queue_position: int | None = None, *, with_params: bool = False) -> JobStatus:
-    """The job as the wire shows it."""
+def status(
+    job: Job, queue_position: int | None = None, *, retain_ms: int | None = None, with_params: bool = False
+) -> JobStatus:
+    """The job as the wire shows it. `with_params`: also what was asked for, attachments included."""
     return JobStatus(
         job=job.id,
         kind=job.kind,
@@ -111,19 +117,42 @@ def status(job: Job, queue_position: int | None = None, *, with_params: bool = F
         timings=job.timings or None,
         engine=job.engine or None,
         params=job.params.to_map() if with_params else None,
+        traceparent=job.trace.traceparent,
+        retain_ms=retain_ms,
+        attachments=job.attachments if with_params else (),
+    )
+
+
+def artifact_files(job: Job) -> tuple[FileRef, ...]:
+    """The files of its images."""
+    return tuple(FileRef(ARTIFACTS, artifact.etag, artifact.size) for artifact in job.artifacts)
+
+
+def summary(job: Job, now_ms: int) -> JobSummary:
+    """The job as a list shows it."""
+    return JobSummary(
+        job=job.id,
+        kind=job.kind,
+        state=job.state,
+        seq=job.seq,
+        step=job.step,
+        steps=job.steps,
+        artifacts=len(job.artifacts),
+        age_ms=max(0, now_ms - job.submitted_ms),
     )
 
 
 def to_row(job: Job) -> JobRow:
     """The job as the journal keeps it."""
-    detail = {
-        "step": job.step,
-        "steps": job.steps,
-        "artifacts": [artifact.to_map() for artifact in job.artifacts],
-        "error": job.error and job.error.to_map(),
-        "timings": job.timings,
-        "engine": job.engine,
-    }
+    detail: dict[str, Any] = {"step": job.step, "steps": job.steps}
+    if job.artifacts:
+        detail["artifacts"] = [artifact.to_map() for artifact in job.artifacts]
+    if job.error is not None:
+        detail["error"] = job.error.to_map()
+    if job.timings:
+        detail["timings"] = job.timings
+    if job.engine:
+        detail["engine"] = job.engine
     return JobRow(
         position=job.position,
         principal=job.principal,
@@ -138,11 +167,14 @@ def to_row(job: Job) -> JobRow:
         finished_ms=job.finished_ms,
         cancel_reason=job.cancel_reason,
         detail=_to_json(detail),
+        attachments=_to_json([one.to_map() for one in job.attachments]) if job.attachments else "[]",
+        traceparent=job.trace.traceparent,
+        tracestate=job.trace.tracestate,
     )
 
 
 def from_row(row: JobRow) -> Job:
-    """The job that the journal kept."""
+    """The job that the journal kept; not for tombstones."""
     detail = json.loads(row.detail)
     return Job(
         position=row.position,
@@ -159,10 +191,12 @@ def from_row(row: JobRow) -> Job:
         steps=detail["steps"],
         finished_ms=row.finished_ms,
         cancel_reason=row.cancel_reason,
-        artifacts=tuple(ArtifactInfo.from_map(artifact) for artifact in detail["artifacts"]),
-        error=JobError.from_map(detail["error"]) if detail["error"] else None,
-        timings=detail["timings"],
-        engine=detail["engine"],
+        attachments=tuple(Attachment(**one) for one in json.loads(row.attachments)),
+        trace=Trace(row.traceparent, row.tracestate),
+        artifacts=tuple(ArtifactInfo.from_map(artifact) for artifact in detail.get("artifacts", ())),
+        error=JobError.from_map(detail["error"]) if detail.get("error") else None,
+        timings=detail.get("timings", {}),
+        engine=detail.get("engine", {}),
     )
 
 

@@ -25,9 +25,14 @@ async def open_jobs(
     """Open the data directory, take up its unfinished jobs, start the engine and wait until it is ready.
 
     Raises StartupError with a text for the operator: the directory is in use or cannot be written, its journal is not
-    one or is damaged, or the engine cannot start. Everything is given back then, also when the caller is cancelled.
+    one or is damaged, the settings contradict each other, or the engine cannot start. Everything is given back then,
+    also when the caller is cancelled.
     """
     clock = clock or Clock()
+    try:
+        _ = settings.retention  # before anything is opened
+    except ValueError as error:
+        raise StartupError(f"the settings contradict each other: {error}") from error
     try:
         store = await open_store(settings.data_dir)
     except StoreOpenError as error:

@@ -66,6 +66,7 @@ class Outcomes:
             ArtifactInfo(number, etag, len(image.data), image.media_type, image.width, image.height, image.seed)
             for number, (image, etag) in enumerate(zip(images, etags, strict=True))
         )
+        record.let_go = partial(self._artifacts.release, etags)
         self._ledger.settle(record, Cause.SUCCEEDED, artifacts=artifacts, step=record.job.steps, **fields)
 
     def _failed(self, record: Record, report: Failed) -> None:

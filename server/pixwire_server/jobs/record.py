@@ -1,6 +1,7 @@
 """A job in memory: its latest data, who watches it, and how far its run is. Lives in the event loop."""
 
 import asyncio
+from collections.abc import Callable
 
 from pixwire_protocol.status import JobStatus
 
@@ -13,7 +14,7 @@ _WANTED: dict[type[JobEvent], str] = {Progressed: PROGRESS, PreviewShown: PREVIE
 class Record:
     """What the server knows of one job beyond the journal."""
 
-    __slots__ = ("_watches", "accepted_at", "job", "run", "settling", "started_at")
+    __slots__ = ("_watches", "accepted_at", "job", "let_go", "run", "settling", "started_at")
 
     def __init__(self, job: Job, accepted_at: float) -> None:
         self.job = job
@@ -25,6 +26,8 @@ class Record:
         """Handle of the run in the engine, while there is one."""
         self.settling: asyncio.Future[JobStatus] | None = None
         """Set from the moment the job's end is known until it is on disk."""
+        self.let_go: Callable[[], None] | None = None
+        """Called once the job's end is on disk: its images are held in the store until then."""
         self._watches: list[Watch] = []
 
     @property

@@ -4,19 +4,23 @@ Done before the job is journalled, so that a rerun after a crash makes the same 
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pixwire_protocol import params as vocabulary
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams, ParamError
 from pixwire_protocol.registry import ErrorCode
-from pixwire_server.engine.api import GenerateTask, ModelCard
+from pixwire_protocol.status import ModelInfo
+from pixwire_server.engine.api import IMG2IMG, INPAINT, MEDIA_TYPES, TXT2IMG, GenerateTask, ModelCard, TaskInput
 
 from .errors import RequestError, invalid
+from .pictures import FORMATS, Picture
 
-KINDS = ("txt2img",)
 MEDIA_TYPE = "image/png"
+INPAINT_STRENGTH = 1.0
+"""What is under the mask is painted anew, not changed."""
 
 DRAWN_SEEDS = 2**32
 """A drawn seed is below this: short enough to be typed, and exact in languages whose only numbers are floats."""
@@ -30,32 +34,72 @@ def draw_seed() -> int:
     return secrets.randbelow(DRAWN_SEEDS)
 
 
-def parse(kind: str, tail: bytes) -> GenerateParams:
+def parse(kind: str, tail: bytes, attachments: Sequence[Attachment], card: ModelCard) -> GenerateParams:
     """The parameters of a request as they were sent. Raises RequestError."""
-    if kind not in KINDS:
-        raise RequestError(
-            ErrorCode.UNSUPPORTED,
-            f"kind: {kind!r} is not served here; use {_names(KINDS)}",
-            {"field": "kind", "value": kind, "allowed": list(KINDS)},
-        )
+    check_kind(kind, card)
     try:
-        return vocabulary.parse(tail)
+        params = vocabulary.parse(tail, kind, attachments)
     except ParamError as error:
         raise RequestError(ErrorCode.INVALID_ARGUMENT, error.message, error.details) from error
+    check_names([one.name for one in attachments], card)
+    return params
 
 
-def resolve(asked: GenerateParams, card: ModelCard, draw: Callable[[], int] = draw_seed) -> GenerateParams:
-    """`asked` with every default filled in, checked against the model. Raises RequestError."""
+def check_kind(kind: str, card: ModelCard) -> None:
+    """Raise RequestError when this model does not do this kind of job."""
+    if kind not in card.kinds:
+        raise RequestError(
+            ErrorCode.UNSUPPORTED,
+            f"kind: {kind!r} is not served here; {card.name} does {_names(card.kinds)}",
+            {"field": "kind", "value": kind, "allowed": list(card.kinds)},
+        )
+
+
+def check_names(names: Collection[str], card: ModelCard) -> None:
+    """Raise RequestError when this model has no use for one of these attachments."""
+    for name in names:
+        if name not in card.attachments:
+            message = f"attachments: {card.name} has no use for {name!r}; leave it out"
+            raise invalid("attachments", name, list(card.attachments), message)
+
+
+def check_attachments(attachments: Sequence[Attachment], max_bytes: int) -> None:
+    """Raise RequestError for the first attachment that is too large or of a type that is not read here."""
+    for index, one in enumerate(attachments):
+        if one.size > max_bytes:
+            field = f"attachments[{index}].size"
+            message = f"{field}: {one.name!r} has {one.size} bytes; this server takes at most {max_bytes}"
+            raise invalid(field, one.size, f"at most {max_bytes}", message)
+        if one.media_type not in FORMATS:
+            field = f"attachments[{index}].media_type"
+            message = f"{field}: {one.media_type!r} is not read here; send {_names(FORMATS)}"
+            raise invalid(field, one.media_type, list(FORMATS), message)
+
+
+def resolve(
+    asked: GenerateParams,
+    card: ModelCard,
+    draw: Callable[[], int] = draw_seed,
+    kind: str = TXT2IMG,
+    image: Picture | None = None,
+) -> GenerateParams:
+    """`asked` with every default filled in, checked against the model; `image` is what the job starts from.
+
+    Raises RequestError.
+    """
+    width, height = (card.default_width, card.default_height) if image is None else fit(image, card)
     defaults: dict[str, Any] = {
         "model": card.name,
         "negative_prompt": "",
-        "width": card.default_width,
-        "height": card.default_height,
+        "width": width,
+        "height": height,
         "steps": card.default_steps,
         "guidance_scale": card.default_guidance_scale,
         "count": 1,
         "media_type": MEDIA_TYPE,
     }
+    if kind in (IMG2IMG, INPAINT):
+        defaults["strength"] = INPAINT_STRENGTH if kind == INPAINT else card.default_strength
     missing = {name: value for name, value in defaults.items() if getattr(asked, name) is None}
     if asked.seed is None:
         missing["seed"] = draw()
@@ -64,11 +108,51 @@ def resolve(asked: GenerateParams, card: ModelCard, draw: Callable[[], int] = dr
     return params
 
 
-def task(handle: int, params: GenerateParams) -> GenerateTask:
+def fit(image: Picture, card: ModelCard) -> tuple[int, int]:
+    """The size of `image`, made smaller with its proportions if the model cannot do it, in the model's multiples."""
+    scale = min(1.0, card.max_width / image.width, card.max_height / image.height)
+    multiple = card.size_multiple
+    width, height = (max(1, int(side * scale) // multiple) * multiple for side in (image.width, image.height))
+    return width, height
+
+
+def steps(params: GenerateParams) -> int:
+    """The steps that are computed: of a picture that is only partly painted anew, the last ones."""
+    whole = params.steps or 0
+    return whole if params.strength is None else min(whole, int(whole * params.strength))
+
+
+def task(handle: int, params: GenerateParams, kind: str = TXT2IMG, inputs: tuple[TaskInput, ...] = ()) -> GenerateTask:
     """What the engine is told. `params` comes from `resolve`."""
     values = params.to_map()
     del values["model"]
-    return GenerateTask(handle=handle, **values)
+    return GenerateTask(handle=handle, kind=kind, inputs=inputs, **values)
+
+
+def models(card: ModelCard) -> tuple[ModelInfo, ...]:
+    """What is served, as a list shows it."""
+    model = ModelInfo(
+        name=card.name,
+        default=True,
+        pipeline=card.pipeline_class,
+        kinds=card.kinds,
+        attachments=card.attachments,
+        defaults={
+            "steps": card.default_steps,
+            "guidance_scale": card.default_guidance_scale,
+            "width": card.default_width,
+            "height": card.default_height,
+        },
+        limits={
+            "size_multiple": card.size_multiple,
+            "max_width": card.max_width,
+            "max_height": card.max_height,
+            "max_steps": card.max_steps,
+            "max_count": card.max_count,
+        },
+        media_types=MEDIA_TYPES,
+    )
+    return (model,)
 
 
 def check(params: GenerateParams, card: ModelCard) -> None:
@@ -86,6 +170,9 @@ def check(params: GenerateParams, card: ModelCard) -> None:
         value = getattr(params, name)
         if value % card.size_multiple:
             _refuse_size(name, value, card.size_multiple, getattr(card, f"max_{name}"))
+    if not steps(params):
+        message = f"strength: {params.strength} of {params.steps} steps leaves none to compute; raise one of the two"
+        raise invalid("strength", params.strength, f"at least 1 / steps ({1 / (params.steps or 1):.3g})", message)
 
 
 def _refuse_size(name: str, value: int, multiple: int, maximum: int) -> None:

@@ -3,30 +3,36 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import ArtifactInfo, JobState, JobStatus
+from pixwire_protocol.status import JobState, JobStatus, ModelInfo
 from pixwire_server.engine.api import ModelCard
-from pixwire_server.store import Blob, Store, StoreError
+from pixwire_server.store import Store, StoreError
 
 from . import model, resolve
 from .clock import Clock
 from .dispatcher import Dispatcher
 from .errors import RequestError, StartupError, translate
-from .events import PREVIEW, Listener, OpenArtifact, Submitted, Watch
+from .events import PREVIEW, JobPage, Listener, OpenArtifact, Submitted, Watch
+from .fetching import Fetcher
 from .futures import chain, resolved, then
 from .intake import Intake
 from .ledger import Ledger
+from .listing import Lister
 from .outcomes import Outcomes
 from .pace import Pace
 from .record import Record
+from .request import NO_TRACE, Request, Trace
 from .retry import StoreRetry
 from .settings import JobsSettings
 from .state import Cause
 from .supervisor import Supervisor
+from .sweeper import Sweeper
 from .table import JobTable
+from .uploads import Upload, Uploads
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +43,10 @@ DRAINING_RETRY_MS = 2_000
 class Jobs:
     """The jobs of one server. Made by `open_jobs`; lives in one event loop and is called from there only.
 
-    Every operation returns a future, without a task. It is done on return when the answer is in memory; otherwise it is
-    resolved in a later turn of the loop, from the journal. Refusals are its exception, a RequestError, or are raised at
-    once by `submit` for a request that is wrong in itself. Cancelling a future gives up the answer, not the operation.
+    Every operation returns a future; only uploads need a task. It is done on return when the answer is in memory;
+    otherwise it is resolved in a later turn of the loop, from the journal. Refusals are its exception, a RequestError,
+    or are raised at once by `submit`, `begin_upload` and `list_jobs` for a request that is wrong in itself. Cancelling
+    a future gives up the answer, not the operation.
     """
 
     def __init__(
@@ -64,7 +71,9 @@ class Jobs:
         self._pace = Pace()
         self._table = JobTable(settings.recent_limit)
         self._retry = StoreRetry(settings.store_retry_s, self._store_changed)
-        self._ledger = Ledger(store.journal, self._table, self._retry, clock)
+        self.retention = settings.retention
+        """How long what has ended is kept."""
+        self._ledger = Ledger(store.journal, self._table, self._retry, clock, self.retention)
         self._ledger.on_settled = self._settled
         self._supervisor = supervisor
         self._dispatcher = Dispatcher(
@@ -72,25 +81,46 @@ class Jobs:
             self._ledger,
             Outcomes(self._ledger, store.artifacts, self._retry, clock),
             supervisor.send,
+            store.attachments.path,
             places=settings.engine.max_resident,
             max_attempts=settings.max_attempts,
             clock=clock,
             may_start=lambda: supervisor.ready and not self._draining and not self._retry.troubled,
         )
-        self._intake = Intake(
-            store.journal,
+        self._intake = self._make_intake(draw_seed)
+        self._uploads = self._make_uploads(draw_seed)
+        self._fetcher = Fetcher(self._intake, store.artifacts)
+        self._lister = Lister(store.journal, self._table, self.retention, clock, store.journal.secret)
+        self._sweeper = Sweeper(store.journal, store.keeper, self._table, self.retention, clock, settings.sweep_s)
+        supervisor.on_report = self._dispatcher.report
+        supervisor.on_ready = self._dispatcher.plan
+        supervisor.on_lost = self._engine_lost
+
+    def _make_intake(self, draw_seed: Callable[[], int]) -> Intake:
+        return Intake(
+            self._store.journal,
             self._table,
             self._ledger,
-            clock,
+            self._clock,
+            self.retention,
             card=lambda: self.card,
             draw_seed=draw_seed,
             refusal=self._refusal,
             on_queued=self._dispatcher.plan,
-            last_position=store.last_position,
+            last_position=self._store.last_position,
         )
-        supervisor.on_report = self._dispatcher.report
-        supervisor.on_ready = self._dispatcher.plan
-        supervisor.on_lost = self._engine_lost
+
+    def _make_uploads(self, draw_seed: Callable[[], int]) -> Uploads:
+        return Uploads(
+            self._intake,
+            self._store.journal,
+            self._store.attachments,
+            self._store.keeper,
+            card=lambda: self.card,
+            draw_seed=draw_seed,
+            max_upload_bytes=self._settings.max_upload_bytes,
+            upload_bytes=self._settings.upload_bytes,
+        )
 
     @property
     def card(self) -> ModelCard:
@@ -109,18 +139,41 @@ class Jobs:
 
     # ------------------------------------------------------------------------------------------- operations
 
-    def submit(self, principal: str, job_id: str, kind: str, params_tail: bytes) -> asyncio.Future[Submitted]:
+    def submit(
+        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+    ) -> asyncio.Future[Submitted]:
         """Accept a job; the future resolves when it is on disk and will survive the death of the server.
 
         The same submit again (same principal, id, kind and parameters) attaches to the job, whatever its state:
         `duplicate` is then true. Raises RequestError at once for a wrong parameter (INVALID_ARGUMENT, UNSUPPORTED). The
-        future fails with JOB_CONFLICT (the id belongs to another request), QUEUE_FULL (also: no room on the disk) and
-        DRAINING, which say when to try again, or INTERNAL (the store failed); nothing was accepted then.
+        future fails with JOB_CONFLICT (the id belongs to another request), JOB_EXPIRED (to one whose results are gone),
+        QUEUE_FULL (also: no room on the disk), QUOTA_EXCEEDED (too many jobs of this principal wait) and DRAINING,
+        which say when to try again, or INTERNAL (the store failed); nothing was accepted then. `trace` is that of the
+        submit which made the job.
         """
-        return self._intake.submit(principal, job_id, kind, params_tail)
+        return self._intake.submit(Request(principal, job_id, kind, params_tail, trace=trace or NO_TRACE))
+
+    def begin_upload(
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        attachments: tuple[Attachment, ...],
+        *,
+        trace: Trace | None = None,
+    ) -> asyncio.Future[Submitted | Upload]:
+        """As `submit`, for a job with attachments, whose bytes are then written to the `Upload`.
+
+        The answer is a Submitted when no bytes are needed: the job is known, or this principal has sent all of them
+        before. Also fails with QUOTA_EXCEEDED when too many bytes are under way. Whoever gets an Upload finishes or
+        aborts it; when the future was cancelled, it is aborted.
+        """
+        request = Request(principal, job_id, kind, params_tail, attachments, trace or NO_TRACE)
+        return self._uploads.begin(request)
 
     def status(self, principal: str, job_id: str, with_params: bool = True) -> asyncio.Future[JobStatus]:
-        """The job now. Fails with JOB_NOT_FOUND, also for a job of another principal."""
+        """The job now. Fails with JOB_NOT_FOUND, also for a job of another principal, or JOB_EXPIRED."""
         return then(
             self._intake.find(principal, job_id), lambda record: self._ledger.status(record, with_params=with_params)
         )
@@ -132,7 +185,7 @@ class Jobs:
 
         `want` may hold "progress" and "preview"; changes of state are always told. The listener must not block and is
         not called before the callbacks of the returned future. Of a job that has ended there is only the snapshot.
-        Fails with JOB_NOT_FOUND.
+        Fails with JOB_NOT_FOUND or JOB_EXPIRED.
         """
         future = then(self._intake.find(principal, job_id), lambda record: self._watch(record, listener, want))
         if future.done():
@@ -142,7 +195,7 @@ class Jobs:
         return future
 
     def cancel(self, principal: str, job_id: str, reason: str = "") -> asyncio.Future[JobStatus]:
-        """Stop a job. Harmless for one that has ended; fails with JOB_NOT_FOUND.
+        """Stop a job. Harmless for one that has ended; fails with JOB_NOT_FOUND or JOB_EXPIRED.
 
         A queued job is answered "cancelled", on disk. For a running one the future resolves when the wish is on disk,
         with the state of that moment; how the job ended is in its terminal event, for it may finish first.
@@ -154,14 +207,24 @@ class Jobs:
     ) -> asyncio.Future[OpenArtifact]:
         """Open an image of a succeeded job; the caller closes it. `etag` refuses another image than the one meant.
 
-        Fails with JOB_NOT_FOUND, ARTIFACT_NOT_FOUND or ARTIFACT_CHANGED.
+        What was opened stays readable when the job's time runs out meanwhile. Fails with JOB_NOT_FOUND, JOB_EXPIRED,
+        ARTIFACT_NOT_FOUND or ARTIFACT_CHANGED.
         """
+        return self._fetcher.open(principal, job_id, index, etag)
 
-        def opening(record: Record) -> asyncio.Future[OpenArtifact]:
-            info = _artifact(record.job, index, etag)
-            return then(self._store.artifacts.open(info.etag), partial(_opened, job_id, info), translate)
+    def list_jobs(
+        self, principal: str, limit: int, after: str | None = None, states: Collection[str] = ()
+    ) -> asyncio.Future[JobPage]:
+        """At most `limit` jobs of this principal that are in one of `states` (any, when none are named), newest first;
+        `after` is the `next` of the page before. Those whose results are gone are left out.
 
-        return chain(self._intake.find(principal, job_id), opening)
+        Raises RequestError(INVALID_ARGUMENT) at once for a state that does not exist and an `after` that was not given.
+        """
+        return self._lister.page(principal, limit, after, states)
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """What is served, the default first."""
+        return resolve.models(self.card)
 
     # -------------------------------------------------------------------------------------------- life
 
@@ -181,6 +244,7 @@ class Jobs:
         self._card = await self._supervisor.start()
         for record in records:
             self._check_recovered(record)
+        self._sweeper.start()
 
     async def drain(self, grace_s: float) -> None:
         """Take no new jobs and start none; return when those that run have ended, at the latest after `grace_s`
@@ -199,6 +263,9 @@ class Jobs:
         if self._closed:
             return
         self._closed = True
+        self._draining = True
+        await self._sweeper.stop()
+        await self._uploads.close()
         await self.drain(0)
         self._retry.stop()
         await self._supervisor.stop()
@@ -232,15 +299,23 @@ class Jobs:
         self._dispatcher.cancel(record)
         return then(self._ledger.note_cancel(record, reason), lambda kept: self._ledger.status(record), translate)
 
-    def _refusal(self, pending: int) -> RequestError | None:
-        """Why no new job is taken now, if so."""
+    def _refusal(self, principal: str) -> RequestError | None:
+        """Why no new job of this principal is taken now, if so."""
         if self._draining:
             message = "the server is shutting down; submit the job again, with the same id, when it is back"
             return RequestError(ErrorCode.DRAINING, message, retry_after_ms=DRAINING_RETRY_MS)
+        retry_ms = self._pace.retry_after_ms()
+        pending = self._intake.pending
         limit = self._settings.queue_limit
-        if self.queued + pending >= limit:
+        own_limit = limit if self._settings.principal_queue_limit is None else self._settings.principal_queue_limit
+        if own_limit < limit and self._table.queue.of(principal) + len(pending) >= own_limit:
+            waiting = self._table.queue.of(principal) + sum(owner == principal for owner, _ in pending)
+            if waiting >= own_limit:
+                message = f"{waiting} of your jobs wait, which is all you may have; submit the job again later"
+                return RequestError(ErrorCode.QUOTA_EXCEEDED, message, {"allowed": own_limit}, retry_ms)
+        if self.queued + len(pending) >= limit:
             message = f"the queue is full ({limit} jobs wait); submit the job again later"
-            return RequestError(ErrorCode.QUEUE_FULL, message, {"allowed": limit}, self._pace.retry_after_ms())
+            return RequestError(ErrorCode.QUEUE_FULL, message, {"allowed": limit}, retry_ms)
         return None
 
     def _check_recovered(self, record: Record) -> None:
@@ -248,6 +323,8 @@ class Jobs:
         if record.job.state is not JobState.QUEUED or record.settling is not None:
             return
         try:
+            resolve.check_kind(record.job.kind, self.card)
+            resolve.check_names([one.name for one in record.job.attachments], self.card)
             resolve.check(record.job.params, self.card)
         except RequestError as error:
             self._table.queue.take(record.job.position)
@@ -279,31 +356,3 @@ class Jobs:
 def _release(future: asyncio.Future[Watch]) -> None:
     if not future.cancelled() and future.exception() is None:
         future.result().release()
-
-
-def _artifact(job: model.Job, index: int, etag: str | None) -> ArtifactInfo:
-    if not 0 <= index < len(job.artifacts):
-        have = f"{len(job.artifacts)} artifacts, numbered from 0" if job.artifacts else "no artifacts"
-        message = f"job {job.id!r} is {job.state} and has {have}: there is no artifact {index}"
-        raise RequestError(
-            ErrorCode.ARTIFACT_NOT_FOUND,
-            message,
-            {"field": "artifact", "value": index, "allowed": f"below {len(job.artifacts)}"},
-        )
-    info = job.artifacts[index]
-    if etag is not None and etag != info.etag:
-        message = f"artifact {index} of job {job.id!r} has another etag now; fetch it from the beginning, without etag"
-        raise RequestError(ErrorCode.ARTIFACT_CHANGED, message, {"field": "etag", "value": etag, "allowed": info.etag})
-    return info
-
-
-def _opened(job_id: str, info: ArtifactInfo, blob: Blob | None) -> OpenArtifact:
-    if blob is None or len(blob.data) != info.size:
-        if blob is not None:
-            blob.close()
-        raise RequestError(
-            ErrorCode.ARTIFACT_NOT_FOUND,
-            f"the file of artifact {info.artifact} of job {job_id!r} is missing or damaged on the server's disk",
-            {"field": "artifact", "value": info.artifact},
-        )
-    return OpenArtifact(info, blob)

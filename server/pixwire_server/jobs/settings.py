@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pixwire_server.engine.api import EngineConfig
 
+from .retention import Retention
 from .supervision import RestartPolicy
 
 
@@ -21,6 +22,25 @@ class JobsSettings:
     """Runs of a job whose engine dies under it, before it fails with WORKER_LOST."""
     recent_limit: int = 1000
     """Ended jobs kept in memory; older ones are read from the journal."""
+    principal_queue_limit: int | None = None
+    """Jobs of one principal that may wait; one more is QUOTA_EXCEEDED. None: as many as of all."""
+    max_upload_bytes: int = 64 * 2**20
+    """Size of one attachment."""
+    upload_bytes: int = 2**30
+    """Bytes of all uploads that are not finished; one more is QUOTA_EXCEEDED."""
+    retain_s: float = 86_400.0
+    """How long a job that ended keeps its results."""
+    dedupe_s: float = 604_800.0
+    """How long its id is known, from its end; at least `retain_s`."""
+    retain_bytes: int = 20 * 2**30
+    """Bytes of the files of all ended jobs; above, those that ended first lose their results. 0: no bound."""
+    sweep_s: float = 30.0
+    """Pause between two looks at what has to go."""
     store_retry_s: float = 1.0
     """Pause before something that must get onto the disk is tried again."""
     restart: RestartPolicy = field(default_factory=RestartPolicy)
+
+    @property
+    def retention(self) -> Retention:
+        """How long what has ended is kept. Raises ValueError when `dedupe_s` is below `retain_s`."""
+        return Retention(int(self.retain_s * 1000), int(self.dedupe_s * 1000), self.retain_bytes)

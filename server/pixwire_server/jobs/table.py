@@ -1,7 +1,7 @@
 """The jobs in memory: all that have not ended, those that ended lately, and the order in which the queued ones wait."""
 
 from bisect import bisect_left, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 
 from .record import Record
@@ -19,6 +19,7 @@ class JobQueue:
     def __init__(self) -> None:
         self._order: list[int] = []
         self._records: dict[int, Record] = {}
+        self._principals: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._order)
@@ -28,13 +29,21 @@ class JobQueue:
 
     def add(self, record: Record) -> None:
         self._records[record.job.position] = record
+        self._principals[record.job.principal] += 1
         insort(self._order, record.job.position)
 
     def take(self, position: int) -> Record:
         """Remove and return the job at this place in the order of arrival. Raises KeyError."""
         record = self._records.pop(position)
+        self._principals[record.job.principal] -= 1
+        if not self._principals[record.job.principal]:
+            del self._principals[record.job.principal]
         del self._order[bisect_left(self._order, position)]
         return record
+
+    def of(self, principal: str) -> int:
+        """How many jobs of this principal wait."""
+        return self._principals.get(principal, 0)
 
     def rank(self, record: Record) -> int | None:
         """1 for the next to start; None for a job that does not wait."""
@@ -64,6 +73,10 @@ class JobTable:
             self._recent.move_to_end(key)
         return record
 
+    def peek(self, key: Key) -> Record | None:
+        """As `get`, without counting as a use."""
+        return self.live.get(key) or self._recent.get(key)
+
     def add(self, record: Record) -> None:
         """Keep a job: for ever while it lives, a while when it has ended."""
         if record.job.state.terminal:
@@ -74,3 +87,9 @@ class JobTable:
                 self._recent.popitem(last=False)
         else:
             self.live[record.job.key] = record
+
+    def drop(self, key: Key, position: int) -> None:
+        """Keep this ended job no longer. Harmless when it is not kept, or another one has its key."""
+        record = self._recent.get(key)
+        if record is not None and record.job.position == position:
+            del self._recent[key]

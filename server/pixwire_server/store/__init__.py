@@ -1,31 +1,56 @@
-"""Where jobs and images outlive the process: two ports (`ports.py`) and their implementation for one machine, SQLite
-and files.
+"""Where jobs, images and attachments outlive the process: the ports (`ports.py`) and their implementation for one
+machine, SQLite and files.
 """
 
 from .artifacts import ArtifactFiles
+from .attachments import AttachmentFiles
 from .errors import (
     DataDirBusyError,
     JournalUnusableError,
+    MismatchError,
     StoreError,
     StoreFullError,
     StoreOpenError,
     StoreUnavailableError,
 )
 from .journal import Journal
+from .keeper import Keeper
 from .lock import DataDirLock
 from .opening import Store, open_store
-from .ports import ArtifactStore, Blob, JobRow, JobStore
+from .ports import (
+    ARTIFACTS,
+    ATTACHMENTS,
+    Arrival,
+    ArtifactStore,
+    AttachmentStore,
+    Blob,
+    EndedRow,
+    FileRef,
+    JobRow,
+    JobStore,
+    Retained,
+)
 
 __all__ = [
+    "ARTIFACTS",
+    "ATTACHMENTS",
+    "Arrival",
     "ArtifactFiles",
     "ArtifactStore",
+    "AttachmentFiles",
+    "AttachmentStore",
     "Blob",
     "DataDirBusyError",
     "DataDirLock",
+    "EndedRow",
+    "FileRef",
     "JobRow",
     "JobStore",
     "Journal",
     "JournalUnusableError",
+    "Keeper",
+    "MismatchError",
+    "Retained",
     "Store",
     "StoreError",
     "StoreFullError",

@@ -1,32 +1,23 @@
-"""Images as files named by the sha256 of their bytes: `artifacts/ab/abcdef...`.
-
-A file appears under its name only when it is whole and on disk (temporary name, fsync, rename, fsync of the
-directory), so whoever finds one may serve it. Storing the same bytes again costs no second file. Temporary files of a
-start that was cut short are removed at the next one.
-"""
+"""The images that jobs made, as files (see `blobs.py`)."""
 
 import asyncio
 import contextlib
-import hashlib
 import mmap
 import os
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .errors import StoreOpenError, from_os
-from .ports import Blob
-from .schema import sync_directory
+from .blobs import BlobFolder, digest, write_whole
+from .errors import from_os
+from .ports import ARTIFACTS, Blob
 
-ARTIFACTS_NAME = "artifacts"
-TEMPORARY_NAME = "tmp"
 THREADS = 2
 """Writes wait for the disk, not for the processor: two keep one slow flush from delaying the next image."""
 
 
 class MappedFile:
-    """The bytes of one file, read as they are used. See `ports.Blob`."""
+    """The bytes of one file, read as they are used. See `ports.Blob`. They stay readable when the file is removed."""
 
     __slots__ = ("_map", "data")
 
@@ -49,19 +40,15 @@ class ArtifactFiles:
     """The ArtifactStore of one machine. Construct and `close` it off the loop's thread, call it from the loop's."""
 
     def __init__(self, data_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
-        self._directory = data_dir / ARTIFACTS_NAME
-        self._temporary = self._directory / TEMPORARY_NAME
-        try:
-            self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for orphan in self._temporary.iterdir():
-                orphan.unlink()
-        except OSError as error:
-            raise StoreOpenError(f"the directory {self._directory} cannot be used: {error.strerror}") from error
+        self.folder = BlobFolder(data_dir / ARTIFACTS)
         self._loop = loop
         self._threads = ThreadPoolExecutor(THREADS, "pixwire-artifacts")
 
     def put(self, images: Sequence[bytes]) -> asyncio.Future[list[str]]:
         return self._loop.run_in_executor(self._threads, self._put, images)
+
+    def release(self, names: Sequence[str]) -> None:
+        self.folder.release(names)
 
     def open(self, etag: str) -> asyncio.Future[Blob | None]:
         return self._loop.run_in_executor(self._threads, self._open, etag)
@@ -70,40 +57,33 @@ class ArtifactFiles:
         """Finish the writes that were begun. Blocks. May be called again."""
         self._threads.shutdown()
 
-    def _path(self, etag: str) -> Path:
-        return self._directory / etag[:2] / etag
-
     def _put(self, images: Sequence[bytes]) -> list[str]:
+        etags = [digest(image) for image in images]
+        self.folder.hold(etags)
         try:
-            etags = [hashlib.sha256(image).hexdigest() for image in images]
             for etag, image in zip(etags, images, strict=True):
-                self._write(self._path(etag), image)
-            for directory in {self._path(etag).parent for etag in etags}:
-                sync_directory(directory)
-        except OSError as error:
-            raise from_os(error, "the image cannot be stored") from error
+                if not self.folder.has(etag, len(image)):
+                    self._write(etag, image)
+            self.folder.sync(etags)
+        except BaseException as error:
+            self.folder.release(etags)
+            if isinstance(error, OSError):
+                raise from_os(error, "the image cannot be stored") from error
+            raise
         return etags
 
-    def _write(self, path: Path, image: bytes) -> None:
-        if path.exists() and path.stat().st_size == len(image):
-            return
-        if not path.parent.exists():
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            sync_directory(self._directory)
-        temporary = self._temporary / secrets.token_hex(16)
+    def _write(self, etag: str, image: bytes) -> None:
+        temporary = self.folder.temporary()
+        write_whole(temporary, image)
         try:
-            with temporary.open("xb") as file:
-                file.write(image)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
+            self.folder.place(temporary, etag)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
     def _open(self, etag: str) -> Blob | None:
         try:
-            return MappedFile(self._path(etag))
+            return MappedFile(self.folder.path(etag))
         except FileNotFoundError:
             return None
         except OSError as error:

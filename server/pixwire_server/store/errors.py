@@ -3,6 +3,7 @@
 StoreError                   an operation failed; nothing of it was kept
     StoreFullError           no room left (disk, quota, file size): worth trying again later
     StoreUnavailableError    the medium failed in another way (read-only, I/O error, closed)
+MismatchError                the bytes of a file are not those that were announced
 StoreOpenError               the store cannot be opened; the text is meant for the operator
     DataDirBusyError         another server works on this data directory
     JournalUnusableError     the journal file is foreign, damaged or newer than this program; it was left as it is
@@ -25,6 +26,16 @@ class StoreFullError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The medium refuses: read-only, I/O error, or the store is closed."""
+
+
+class MismatchError(Exception):
+    """The bytes of file `index` have another sha256 than was announced."""
+
+    def __init__(self, index: int, expected: str, actual: str) -> None:
+        super().__init__(f"file {index} has the sha256 {actual}, not {expected}")
+        self.index = index
+        self.expected = expected
+        self.actual = actual
 
 
 class StoreOpenError(Exception):

@@ -11,18 +11,22 @@ with the writer, although it makes one commit in some hundreds slower.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from . import schema
-from .ports import JobRow
+from .errors import StoreUnavailableError
+from .ports import FileRef, JobRow
 from .writer import GroupWriter
 
 JOURNAL_NAME = "journal.sqlite3"
+
+T = TypeVar("T")
 
 _values = attrgetter(*(field.name for field in fields(JobRow)))
 _COLUMNS = ", ".join(field.name for field in fields(JobRow))
@@ -34,6 +38,28 @@ _UPDATE = """
     UPDATE job SET state = ?, seq = ?, attempt = ?, finished_ms = ?, cancel_reason = ?, detail = ?
     WHERE position = ? AND seq < ? AND finished_ms IS NULL
 """
+_REFER = "INSERT OR IGNORE INTO file (position, folder, name, size) VALUES (?, ?, ?, ?)"
+_OWNS = """
+    SELECT 1 FROM file JOIN job USING (position) WHERE folder = ? AND name = ? AND size = ? AND principal = ? LIMIT 1
+"""
+# One state at a time: then the index gives the rows in their order, and no row is looked at in vain.
+_PAGE = f"""
+    SELECT {_COLUMNS} FROM job WHERE principal = ? AND state = ? AND position < ? AND gone_ms IS NULL
+    ORDER BY position DESC LIMIT ?
+"""  # noqa: S608
+_EXPIRE = """
+    UPDATE job SET gone_ms = ?, params = '{}', detail = '{}', attachments = '[]', cancel_reason = NULL,
+        traceparent = NULL, tracestate = NULL
+    WHERE position = ? AND finished_ms IS NOT NULL AND gone_ms IS NULL
+"""
+_FORGET = "DELETE FROM job WHERE position = ? AND finished_ms IS NOT NULL"
+_DROP_FILES = "DELETE FROM file WHERE position = ? RETURNING folder, name, size"
+_NEEDED = "SELECT 1 FROM file WHERE folder = ? AND name = ? LIMIT 1"
+_LAST_POSITION = """
+    SELECT max(coalesce((SELECT max(position) FROM job), 0),
+               coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_position'), 0))
+"""
+_KEEP_LAST_POSITION = f"INSERT OR REPLACE INTO meta VALUES ('last_position', CAST(({_LAST_POSITION}) AS TEXT))"  # noqa: S608
 
 
 class Journal:
@@ -43,11 +69,14 @@ class Journal:
     """
 
     def __init__(self, data_dir: Path, loop: asyncio.AbstractEventLoop) -> None:
-        writer, self._reader = schema.open_journal(data_dir / JOURNAL_NAME)
+        self._path = data_dir / JOURNAL_NAME
+        writer, self._reader = schema.open_journal(self._path)
         self.server_id = schema.server_id(self._reader)
+        self.secret = schema.secret(self._reader)
         self._loop = loop
         self._writer = GroupWriter(writer, loop)
         self._reads = ThreadPoolExecutor(1, "pixwire-journal-read")
+        self._closed = False
 
     @property
     def commits(self) -> int:
@@ -58,14 +87,38 @@ class Journal:
     def operations(self) -> int:
         return self._writer.operations
 
-    def create(self, row: JobRow) -> asyncio.Future[JobRow | None]:
-        return self._writer.submit(partial(_create, row))
+    def create(
+        self, row: JobRow, files: Collection[FileRef] = (), forgotten_ms: int | None = None
+    ) -> asyncio.Future[JobRow | None]:
+        return self._writer.submit(partial(_create, row, files, forgotten_ms))
 
-    def update(self, row: JobRow) -> asyncio.Future[bool]:
-        return self._writer.submit(partial(_update, row))
+    def update(self, row: JobRow, files: Collection[FileRef] = ()) -> asyncio.Future[bool]:
+        return self._writer.submit(partial(_update, row, files))
+
+    def expire(self, positions: Collection[int], now_ms: int) -> asyncio.Future[list[FileRef]]:
+        return self._writer.submit(partial(_expire, positions, now_ms))
+
+    def forget(self, positions: Collection[int]) -> asyncio.Future[list[FileRef]]:
+        return self._writer.submit(partial(_forget, positions))
 
     def find(self, principal: str, job: str) -> asyncio.Future[JobRow | None]:
-        return self._loop.run_in_executor(self._reads, _find, self._reader, principal, job)
+        return self._read(_find, principal, job)
+
+    def page(self, principal: str, before: int, states: Collection[str], limit: int) -> asyncio.Future[list[JobRow]]:
+        answer: asyncio.Future[list[JobRow]] = self._loop.create_future()
+
+        def written(flushed: asyncio.Future[None]) -> None:
+            if flushed.exception() is not None and self._closed:
+                answer.set_exception(StoreUnavailableError("the journal is closed"))
+            elif not answer.done():
+                reading = self._read(_page, principal, before, states, limit)
+                reading.add_done_callback(partial(_pass_on, answer))
+
+        self.flush().add_done_callback(written)
+        return answer
+
+    def owns(self, principal: str, files: Collection[FileRef]) -> asyncio.Future[bool]:
+        return self._read(_owns, principal, files)
 
     def flush(self) -> asyncio.Future[None]:
         """Resolves when everything asked for before it is on disk or was refused."""
@@ -77,10 +130,15 @@ class Journal:
 
     def last_position(self) -> int:
         """The highest position ever given (0 when there is none). Blocks, as `unfinished`."""
-        return int(self._reader.execute("SELECT coalesce(max(position), 0) FROM job").fetchone()[0])
+        return int(self._reader.execute(_LAST_POSITION).fetchone()[0])
+
+    def new_reader(self) -> sqlite3.Connection:
+        """One more connection that only reads; whoever asked for it closes it before the journal."""
+        return schema.open_reader(self._path)
 
     def refuse(self) -> None:
         """Take no more writes: the first half of closing, for the loop's thread."""
+        self._closed = True
         self._writer.refuse()
 
     def close(self) -> None:
@@ -89,18 +147,83 @@ class Journal:
         self._reader.close()
         self._writer.join()  # last, so that it folds the write-ahead log into the file: a reader cannot
 
-
-def _create(row: JobRow, connection: sqlite3.Connection) -> JobRow | None:
-    if connection.execute(_INSERT, _values(row)).rowcount == 1:
-        return None
-    return _find(connection, row.principal, row.job)
+    def _read(self, query: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._reads, query, self._reader, *arguments)
 
 
-def _update(row: JobRow, connection: sqlite3.Connection) -> bool:
+def _create(
+    row: JobRow, files: Collection[FileRef], forgotten_ms: int | None, connection: sqlite3.Connection
+) -> JobRow | None:
+    if connection.execute(_INSERT, _values(row)).rowcount != 1:
+        existing = _find(connection, row.principal, row.job)
+        if existing is None or not _is_over(existing, forgotten_ms):
+            return existing
+        _forget([existing.position], connection)  # of its files none is left but by accident: the next start sees to it
+        connection.execute(_INSERT, _values(row))
+    if files:
+        _refer(connection, row.position, files)
+    return None
+
+
+def _is_over(row: JobRow, forgotten_ms: int | None) -> bool:
+    return row.finished_ms is not None and forgotten_ms is not None and row.finished_ms <= forgotten_ms
+
+
+def _update(row: JobRow, files: Collection[FileRef], connection: sqlite3.Connection) -> bool:
     changes = (row.state, row.seq, row.attempt, row.finished_ms, row.cancel_reason, row.detail)
-    return connection.execute(_UPDATE, (*changes, row.position, row.seq)).rowcount == 1
+    written = connection.execute(_UPDATE, (*changes, row.position, row.seq)).rowcount == 1
+    if files and written:
+        _refer(connection, row.position, files)
+    return written
+
+
+def _refer(connection: sqlite3.Connection, position: int, files: Collection[FileRef]) -> None:
+    connection.executemany(_REFER, [(position, file.folder, file.name, file.size) for file in files])
 
 
 def _find(connection: sqlite3.Connection, principal: str, job: str) -> JobRow | None:
     values = connection.execute(_FIND, (principal, job)).fetchone()
     return None if values is None else JobRow(*values)
+
+
+def _page(
+    connection: sqlite3.Connection, principal: str, before: int, states: Collection[str], limit: int
+) -> list[JobRow]:
+    rows = [
+        JobRow(*values) for state in states for values in connection.execute(_PAGE, (principal, state, before, limit))
+    ]
+    return sorted(rows, key=lambda row: row.position, reverse=True)[:limit]
+
+
+def _owns(connection: sqlite3.Connection, principal: str, files: Collection[FileRef]) -> bool:
+    return all(
+        connection.execute(_OWNS, (file.folder, file.name, file.size, principal)).fetchone() is not None
+        for file in files
+    )
+
+
+def _expire(positions: Collection[int], now_ms: int, connection: sqlite3.Connection) -> list[FileRef]:
+    expired = [p for p in positions if connection.execute(_EXPIRE, (now_ms, p)).rowcount == 1]
+    return _dropped(expired, connection)
+
+
+def _forget(positions: Collection[int], connection: sqlite3.Connection) -> list[FileRef]:
+    connection.execute(_KEEP_LAST_POSITION)  # a position is never given twice
+    forgotten = [p for p in positions if connection.execute(_FORGET, (p,)).rowcount == 1]
+    return _dropped(forgotten, connection)
+
+
+def _dropped(positions: Collection[int], connection: sqlite3.Connection) -> list[FileRef]:
+    """These jobs refer to nothing any more; the files that are not needed since."""
+    files = {FileRef(*values) for p in positions for values in connection.execute(_DROP_FILES, (p,)).fetchall()}
+    return [file for file in files if connection.execute(_NEEDED, (file.folder, file.name)).fetchone() is None]
+
+
+def _pass_on(answer: asyncio.Future[T], done: asyncio.Future[T]) -> None:
+    error = done.exception()
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(done.result())
+    else:
+        answer.set_exception(error)

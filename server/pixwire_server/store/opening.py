@@ -1,21 +1,26 @@
 """Opens everything that lives in one data directory, and closes it in the right order."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import ArtifactFiles
+from .attachments import AttachmentFiles
 from .journal import Journal
+from .keeper import Keeper
 from .lock import DataDirLock
-from .ports import JobRow
+from .ports import ARTIFACTS, ATTACHMENTS, JobRow
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A locked data directory with its journal and images, and what the journal held when it was opened."""
+    """A locked data directory with its journal and files, and what the journal held when it was opened."""
 
     journal: Journal
     artifacts: ArtifactFiles
+    attachments: AttachmentFiles
+    keeper: Keeper
     lock: DataDirLock
     unfinished: list[JobRow]
     """The jobs without an end, in order of arrival."""
@@ -28,12 +33,14 @@ class Store:
 
     def _close(self) -> None:
         self.artifacts.close()
+        self.attachments.close()
+        self.keeper.close()
         self.journal.close()
         self.lock.close()
 
 
 async def open_store(data_dir: Path) -> Store:
-    """Lock and open `data_dir`, creating it when it is new.
+    """Lock and open `data_dir`, creating it when it is new; files that belong to no job are removed.
 
     Raises StoreOpenError (DataDirBusyError, JournalUnusableError) with a text for the operator; nothing is held or
     changed then.
@@ -42,17 +49,18 @@ async def open_store(data_dir: Path) -> Store:
 
 
 def _open(data_dir: Path, loop: asyncio.AbstractEventLoop) -> Store:
-    lock = DataDirLock(data_dir)
-    try:
+    with contextlib.ExitStack() as undo:
+        lock = DataDirLock(data_dir)
+        undo.callback(lock.close)
         journal = Journal(data_dir, loop)
-        try:
-            return Store(
-                journal, ArtifactFiles(data_dir, loop), lock, list(journal.unfinished()), journal.last_position()
-            )
-        except BaseException:
-            journal.refuse()
-            journal.close()
-            raise
-    except BaseException:
-        lock.close()
-        raise
+        undo.callback(journal.close)
+        undo.callback(journal.refuse)
+        artifacts, attachments = ArtifactFiles(data_dir, loop), AttachmentFiles(data_dir, loop)
+        folders = {ARTIFACTS: artifacts.folder, ATTACHMENTS: attachments.folder}
+        keeper = Keeper(journal.new_reader(), folders, loop)
+        undo.callback(keeper.close)
+        keeper.sweep()
+        unfinished = list(journal.unfinished())
+        store = Store(journal, artifacts, attachments, keeper, lock, unfinished, journal.last_position())
+        undo.pop_all()
+        return store

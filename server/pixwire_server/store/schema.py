@@ -41,6 +41,28 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX job_unfinished ON job (position) WHERE finished_ms IS NULL;
     """,
+    # 1 -> 2: attachments, trace context, retention, lists
+    """
+    ALTER TABLE job ADD COLUMN attachments TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE job ADD COLUMN traceparent TEXT;
+    ALTER TABLE job ADD COLUMN tracestate TEXT;
+    ALTER TABLE job ADD COLUMN gone_ms INTEGER;
+    CREATE INDEX job_listed ON job (principal, state, position) WHERE gone_ms IS NULL;
+    CREATE INDEX job_ended ON job (finished_ms, position) WHERE finished_ms IS NOT NULL AND gone_ms IS NULL;
+    CREATE INDEX job_gone ON job (finished_ms) WHERE gone_ms IS NOT NULL;
+    CREATE TABLE file (
+        position INTEGER NOT NULL,
+        folder   TEXT NOT NULL,
+        name     TEXT NOT NULL,
+        size     INTEGER NOT NULL,
+        PRIMARY KEY (position, folder, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX file_name ON file (folder, name, size);
+    INSERT INTO meta VALUES ('secret', lower(hex(randomblob(16))));
+    INSERT OR IGNORE INTO file
+        SELECT job.position, 'artifacts', json_extract(image.value, '$.etag'), json_extract(image.value, '$.size')
+        FROM job, json_each(job.detail, '$.artifacts') AS image;
+    """,
 )
 """Script n brings a file from version n to n + 1. Scripts that were released never change."""
 
@@ -63,14 +85,28 @@ def open_journal(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         writer = _connect(path)
         _migrate(writer)
         writer.execute("PRAGMA journal_mode = WAL")
-        return writer, _connect(path, "mode=ro")
+        return writer, open_reader(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreOpenError(f"the journal {path} cannot be opened: {error}") from error
 
 
+def open_reader(path: Path) -> sqlite3.Connection:
+    """One more reading connection to a journal that is open."""
+    return _connect(path, "mode=ro")
+
+
 def server_id(connection: sqlite3.Connection) -> str:
     """The name this journal gave its server when it was created."""
-    return str(connection.execute("SELECT value FROM meta WHERE name = 'server_id'").fetchone()[0])
+    return _meta(connection, "server_id")
+
+
+def secret(connection: sqlite3.Connection) -> bytes:
+    """What only this server knows, for sealing what it gives out."""
+    return _meta(connection, "secret").encode()
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0])
 
 
 def _connect(path: Path, options: str = "mode=rw") -> sqlite3.Connection:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import hashlib
+import io
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 
 import msgpack
 import pytest
+from PIL import Image
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_server.engine import api
 from pixwire_server.jobs import Clock, JobEvent, Jobs, JobsSettings, RestartPolicy, StateChanged, open_jobs
 
@@ -29,6 +33,8 @@ CARD = api.ModelCard(
     device="cpu",
     dtype="float32",
 )
+PAINTER = replace(CARD, kinds=("txt2img", "img2img", "inpaint"), attachments=("image", "mask"), default_strength=0.7)
+"""A model that also begins with an image."""
 STATS = api.JobStats(passes=3, pass_share=1.5, encode_ms=1.0, denoise_ms=2.0, decode_ms=3.0, image_ms=4.0)
 SECONDS = 30.0  # a bound for a test that hangs, never a measure
 
@@ -36,6 +42,18 @@ SECONDS = 30.0  # a bound for a test that hangs, never a measure
 def picture(seed: int) -> bytes:
     """The image of a seed: any bytes, but always the same."""
     return hashlib.sha256(str(seed).encode()).digest() * 40
+
+
+def painted(width: int = 64, height: int = 48, seed: int = 0, kind: str = "PNG", **options: Any) -> bytes:
+    """A real image file of this size; another seed gives another file."""
+    out = io.BytesIO()
+    pixels = random.Random(f"{width} {height} {seed}").randbytes(width * height * 3)
+    Image.frombytes("RGB", (width, height), pixels).save(out, kind, **options)
+    return out.getvalue()
+
+
+def attachment(name: str, data: bytes, media_type: str = "image/png") -> Attachment:
+    return Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type)
 
 
 class FakeEngine:
@@ -227,6 +245,39 @@ class Bench:
     def submit(self, prompt: str, job_id: str | None = None, **params: Any) -> Any:
         """Submit a job whose id is its prompt, unless told otherwise."""
         return self.jobs.submit("anonymous", job_id or prompt, "txt2img", self.tail(prompt, **params))
+
+    def begin(
+        self,
+        prompt: str,
+        *sent: Attachment,
+        job_id: str | None = None,
+        principal: str = "anonymous",
+        kind: str = "img2img",
+        **params: Any,
+    ) -> Any:
+        """Begin an upload."""
+        return self.jobs.begin_upload(principal, job_id or prompt, kind, self.tail(prompt, **params), sent)
+
+    async def send(self, prompt: str, *data: bytes, **options: Any) -> Any:
+        """A whole img2img (with a mask: inpaint) submit; the Submitted."""
+        names = ("image", "mask", "control")
+        sent = [attachment(name, one) for name, one in zip(names, data, strict=False)]
+        kind = "inpaint" if len(data) > 1 else "img2img"
+        upload = await self.begin(prompt, *sent, **{"kind": kind, **options})
+        for one in data:
+            upload.write(one)
+        return await upload.finish()
+
+    @property
+    def files(self) -> list[bytes]:
+        """Everything clients sent that is on the disk, whole or half."""
+        return sorted(path.read_bytes() for path in (self.data_dir / "attachments").rglob("*") if path.is_file())
+
+    async def idle(self) -> None:
+        """Wait until no upload, and nothing of one, is under way."""
+        uploads = self.jobs._uploads
+        while uploads._open or uploads._work:
+            await asyncio.wait(uploads._work)
 
     async def status(self, job_id: str, **options: Any) -> Any:
         return await self.jobs.status("anonymous", job_id, **options)

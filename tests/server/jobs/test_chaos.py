@@ -1,25 +1,31 @@
-"""Anything in any order: submits, cancels, progress, ends, dying engines, crashes of the server.
+"""Anything in any order: submits, uploads, cancels, progress, ends, dying engines, crashes of the server, passing time.
 
-No job is ever lost, run beside a suspect, changed after its end, or told out of order.
+No job is ever lost, run beside a suspect, changed after its end, told out of order, or robbed of its files before its
+time.
 """
 
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pixwire_protocol.registry import ErrorCode
 from pixwire_server.engine import api
-from pixwire_server.jobs import StateChanged
+from pixwire_server.jobs import RequestError, StateChanged, Submitted
 
-from .conftest import Bench, picture
+from .conftest import PAINTER, Bench, attachment, painted, picture
 
 PLACES = 2
+RETAIN_MS, AGE_MS = 1000, 400
+IMAGES = [painted(16, 16, seed) for seed in range(3)]
 OFTEN = ["submit", "submit", "step", "finish", "die", "crash"]
-ACTIONS = [*OFTEN, "leave", "fail", "cancel", "confirm", "restart"]
+ACTIONS = [*OFTEN, "upload", "upload", "age", "leave", "fail", "cancel", "confirm", "restart"]
 
 
 class Chaos:
@@ -29,13 +35,24 @@ class Chaos:
         self.root = root
         self.bench = Bench(root / "data")
         self.accepted: list[str] = []
+        self.sent: dict[str, bytes] = {}
         self.ended: dict[str, Any] = {}
+        self.until: dict[str, int] = {}
+        """When the results of an ended job go."""
         self.last_seq: dict[str, int] = {}
 
     async def open(self, data_dir: Path | None = None) -> None:
-        await self.bench.open(data_dir, max_resident=PLACES, recent_limit=3)
-        for job in self.accepted:
+        self.bench.farm.card = PAINTER
+        await self.bench.open(
+            data_dir, max_resident=PLACES, recent_limit=3, retain_s=RETAIN_MS / 1000, dedupe_s=1e6, sweep_s=1e6
+        )
+        for job in self.kept:
             await self.listen(job)
+
+    @property
+    def kept(self) -> list[str]:
+        """The accepted jobs whose results have not had their time."""
+        return [job for job in self.accepted if self.until.get(job, self.bench.wall + 1) > self.bench.wall]
 
     async def listen(self, job: str) -> None:
         watch = await self.bench.jobs.watch("anonymous", job, self.heard, frozenset({"progress"}))
@@ -55,8 +72,14 @@ class Chaos:
             await self.bench.submit(name)
             self.accepted.append(name)
             await self.listen(name)
-        elif action == "cancel" and self.accepted:
-            await self.bench.cancel(pick(self.accepted))
+        elif action == "upload":
+            await self.upload(pick(IMAGES))
+        elif action == "age":
+            self.bench.wall += AGE_MS
+            await self.bench.jobs._sweeper.sweep()
+            assert set(self.bench.files) == {self.sent[job] for job in self.kept if job in self.sent}
+        elif action == "cancel" and self.kept:
+            await self.bench.cancel(pick(self.kept))
         elif action == "die":
             number = len(self.bench.farm.engines)
             self.bench.engine.exit(-9)
@@ -74,6 +97,19 @@ class Chaos:
         elif running:
             self.tell(action, pick(running))
         await self.quiet()
+
+    async def upload(self, image: bytes) -> None:
+        name = f"job-{len(self.accepted)}"
+        upload = await self.bench.begin(name, attachment("image", image))
+        known = any(self.sent.get(job) == image for job in self.kept)
+        assert isinstance(upload, Submitted) == known
+        if not known:
+            upload.write(image)
+            await upload.finish()
+        self.accepted.append(name)
+        self.sent[name] = image
+        await self.listen(name)
+        await self.bench.idle()
 
     def tell(self, action: str, run: Any) -> None:
         engine, job = self.bench.engine, run.record.job
@@ -109,14 +145,20 @@ class Chaos:
         assert len(runs) == 1 or not any(run.record.job.attempt == 3 for run in runs)
         queue = [record.job.position for record in jobs._table.queue]
         assert queue == sorted(queue)
-        for job in self.accepted:
+        assert set(self.bench.files) >= {self.sent[job] for job in self.kept if job in self.sent}
+        for job in set(self.accepted) - set(self.kept):
+            with pytest.raises(RequestError) as caught:
+                await self.bench.status(job)
+            assert caught.value.code is ErrorCode.JOB_EXPIRED
+        for job in self.kept:
             status = await self.bench.status(job)
             assert status.seq >= self.last_seq[job]
             assert status.attempt <= 3
             if job in self.ended:
-                assert status == self.ended[job]
+                assert replace(status, retain_ms=None) == self.ended[job]
             elif status.state.terminal:
-                self.ended[job] = status
+                self.ended[job] = replace(status, retain_ms=None)
+                self.until[job] = self.bench.wall + status.retain_ms
             else:
                 record = jobs._table.live["anonymous", job]
                 assert (record.run is not None) == (status.state == "running")

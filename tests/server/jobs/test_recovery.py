@@ -2,6 +2,7 @@
 while the server works, is what `kill -9` at that moment leaves behind.
 """
 
+import hashlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from pixwire_protocol.params import fingerprint
 from pixwire_server.jobs import StartupError
 from pixwire_server.jobs.model import RECOVERY_GAP
 from pixwire_server.store import Journal, StoreFullError
 
+from ..store.old_journal import make_version_1
 from .conftest import CARD, picture
 
 
@@ -79,8 +82,8 @@ async def test_a_job_survives_at_every_moment_of_its_life(bench: Any, tmp_path: 
     jobs = await bench.open()
     update = jobs._store.journal.update
 
-    def copying(row: Any) -> Any:
-        future = update(row)
+    def copying(*arguments: Any) -> Any:
+        future = update(*arguments)
         future.add_done_callback(lambda done: take())
         return future
 
@@ -173,7 +176,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_start(bench: Any, monk
     await bench.submit("star")
     await jobs.close()
 
-    def full(self: Any, row: Any) -> Any:
+    def full(self: Any, *arguments: Any) -> Any:
         failing = self._loop.create_future()
         failing.set_exception(StoreFullError("database or disk is full"))
         return failing
@@ -202,3 +205,45 @@ async def test_the_server_keeps_its_name(bench: Any) -> None:
     first = await bench.open()
     await first.close()
     assert (await bench.open()).server_id == first.server_id
+
+
+OLD_PARAMS = (
+    '{"prompt":"%s","negative_prompt":"","model":"test/model","width":64,"height":128,"steps":20,'
+    '"guidance_scale":5.0,"seed":100,"count":1,"media_type":"image/png"}'
+)
+OLD_DETAIL = '{"step":%d,"steps":20,"artifacts":[%s],"error":%s,"timings":{},"engine":{}}'
+OLD_IMAGE = '{"artifact":0,"etag":"%s","size":1280,"media_type":"image/png","width":64,"height":128,"seed":100}'
+OLD_ERROR = '{"code":1026,"name":"PIPELINE_ERROR","message":"it broke","retry":"no"}'
+
+
+def old_row(bench: Any, position: int, name: str, state: str, detail: str, finished: int | None) -> tuple[Any, ...]:
+    key = (position, "anonymous", name, "txt2img", fingerprint("txt2img", bench.tail(name)))
+    return (*key, OLD_PARAMS % name, bench.wall - 9000, state, 3, 1, finished, None, detail)
+
+
+@pytest.mark.req("PXW-JOB-003")
+async def test_the_jobs_of_a_version_1_server_are_taken_up(bench: Any) -> None:
+    """Rows as pixwire 0.1.0 wrote them: finished ones with their images, and those it left in the middle."""
+    ended, etag = bench.wall - 5000, hashlib.sha256(picture(100)).hexdigest()
+    rows = [
+        old_row(bench, 1, "done", "succeeded", OLD_DETAIL % (20, OLD_IMAGE % etag, "null"), ended),
+        old_row(bench, 2, "broken", "failed", OLD_DETAIL % (7, "", OLD_ERROR), ended),
+        old_row(bench, 3, "ran", "running", OLD_DETAIL % (9, "", "null"), None),
+        old_row(bench, 4, "waited", "queued", OLD_DETAIL % (0, "", "null"), None),
+    ]
+    make_version_1(bench.data_dir, rows)
+    image = bench.data_dir / "artifacts" / etag[:2] / etag
+    image.parent.mkdir(parents=True)
+    image.write_bytes(picture(100))
+    jobs = await bench.open()
+    await bench.farm.running("ran", "waited")
+    assert await bench.image("done") == picture(100)
+    assert (await bench.status("broken")).error.message == "it broke"
+    assert [(await bench.status(name)).attempt for name in ("ran", "waited")] == [2, 1]
+    assert (await bench.submit("done")).duplicate
+    page = await jobs.list_jobs("anonymous", 9)
+    assert [(job.job, job.artifacts) for job in page.jobs] == [("waited", 0), ("ran", 0), ("broken", 0), ("done", 1)]
+    assert (await bench.status("done")).retain_ms == 86_400_000 - 5000
+    bench.wall += 86_400_000
+    await jobs._sweeper.sweep()
+    assert not image.exists()

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import MAX_SEED, GenerateParams
 from pixwire_protocol.registry import ErrorCode
-from pixwire_server.engine.api import ModelCard
+from pixwire_server.engine.api import ModelCard, TaskInput
 from pixwire_server.jobs import RequestError, resolve
+from pixwire_server.jobs.pictures import Picture
 
 CARD = ModelCard("test/model", "P", 20, 5.0, 64, 128, 8, 512, 256, 100, 4, "cpu", "float32")
 
 
 def asked(**params: Any) -> GenerateParams:
-    return resolve.parse("txt2img", msgpack.packb({"prompt": "star", **params}))
+    return resolve.parse("txt2img", msgpack.packb({"prompt": "star", **params}), (), CARD)
 
 
 def refusal(**params: Any) -> RequestError:
@@ -60,15 +62,15 @@ def test_the_nearest_size_is_one_that_works() -> None:
 )
 def test_what_the_protocol_refuses(tail: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        resolve.parse("txt2img", tail)
+        resolve.parse("txt2img", tail, (), CARD)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     assert {"field", "value", "allowed"} <= caught.value.details.keys()
 
 
 @pytest.mark.req("PXW-REQ-008")
 def test_an_unknown_kind() -> None:
-    with pytest.raises(RequestError, match=r"'img2img' is not served here; use txt2img") as caught:
-        resolve.parse("img2img", b"")
+    with pytest.raises(RequestError, match=r"'img2img' is not served here; test/model does txt2img") as caught:
+        resolve.parse("img2img", b"", (), CARD)
     assert caught.value.code is ErrorCode.UNSUPPORTED
     assert caught.value.details["allowed"] == ["txt2img"]
 
@@ -104,3 +106,59 @@ def test_drawn_seeds_differ_and_fit_a_javascript_number() -> None:
     seeds = {resolve.draw_seed() for _ in range(100)}
     assert len(seeds) > 90
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+PAINTER = replace(CARD, kinds=("txt2img", "img2img", "inpaint"), attachments=("image", "mask", "control"))
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([8, 16, 64]))
+def test_the_size_of_an_image_is_made_one_that_the_model_can_do(width: int, height: int, multiple: int) -> None:
+    card = replace(PAINTER, size_multiple=multiple)
+    found = resolve.fit(Picture(width, height), card)
+    resolve.check(resolve.resolve(asked(), card, image=Picture(width, height)), card)
+    assert found[0] % multiple == found[1] % multiple == 0
+    assert multiple <= found[0] <= 512
+    assert multiple <= found[1] <= 256
+    scale = min(1.0, 512 / width, 256 / height)  # never larger, and with its proportions but for the multiples
+    for side, fitted in zip((width, height), found, strict=True):
+        assert fitted == multiple or 0 <= side * scale - fitted < multiple + 1
+
+
+def test_an_image_that_fits_keeps_its_size() -> None:
+    assert resolve.fit(Picture(512, 256), PAINTER) == (512, 256)
+    assert resolve.fit(Picture(100, 60), PAINTER) == (96, 56)
+    assert resolve.fit(Picture(1024, 256), PAINTER) == (512, 128)
+
+
+def test_what_was_asked_goes_before_the_size_of_the_image() -> None:
+    params = resolve.resolve(asked(width=128), PAINTER, image=Picture(100, 60))
+    assert (params.width, params.height) == (128, 56)
+
+
+@pytest.mark.parametrize(("kind", "strength"), [("txt2img", None), ("img2img", 0.8), ("inpaint", 1.0)])
+def test_the_strength_of_each_kind(kind: str, strength: float | None) -> None:
+    assert resolve.resolve(asked(), PAINTER, kind=kind).strength == strength
+    if strength is not None:
+        assert resolve.resolve(asked(), replace(PAINTER, default_strength=0.3), kind="img2img").strength == 0.3
+        assert resolve.resolve(replace(asked(), strength=0.4), PAINTER, kind=kind).strength == 0.4
+
+
+def test_the_steps_that_are_computed() -> None:
+    for strength, steps in ((None, 20), (1.0, 20), (0.5, 10), (0.06, 1)):
+        assert resolve.steps(replace(asked(steps=20), strength=strength)) == steps
+    with pytest.raises(RequestError, match="leaves none to compute") as caught:
+        resolve.resolve(replace(asked(steps=20), strength=0.04), PAINTER, kind="img2img")
+    assert caught.value.details == {"field": "strength", "value": 0.04, "allowed": "at least 1 / steps (0.05)"}
+
+
+def test_a_control_image_for_a_model_that_has_no_use_for_it() -> None:
+    tail = msgpack.packb({"prompt": "star", "control_scale": 0.5})
+    control = Attachment("control", 1, "0" * 64, "image/png")
+    params = resolve.parse("txt2img", tail, (control,), PAINTER)
+    given_control = TaskInput("control", "/file", "image/png")
+    task = resolve.task(1, resolve.resolve(params, PAINTER), "txt2img", (given_control,))
+    assert (task.control_scale, task.inputs) == (0.5, (given_control,))
+    with pytest.raises(RequestError) as caught:
+        resolve.parse("txt2img", tail, (control,), CARD)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert caught.value.details == {"field": "attachments", "value": "control", "allowed": []}

@@ -89,7 +89,7 @@ async def test_the_end_is_told_when_it_is_on_disk(bench: Any) -> None:
         return future
 
     jobs._store.artifacts.put = lambda images: noted("stored", put(images))
-    jobs._store.journal.update = lambda row: noted(row.state, update(row))
+    jobs._store.journal.update = lambda row, files: noted(row.state, update(row, files))
     follower = await bench.follow("star")
     await bench.jobs.watch("anonymous", "star", lambda e: order.append(f"told {e.status.state.value}"))
     await bench.farm.running("star")
@@ -287,9 +287,9 @@ async def test_an_end_that_had_arrived_after_all_is_found(bench: Any) -> None:
     journal = jobs._store.journal
     real = journal.update
 
-    def update(row: Any) -> Any:
+    def update(row: Any, files: Any) -> Any:
         journal.update = real
-        written, failing = real(row), asyncio.get_running_loop().create_future()
+        written, failing = real(row, files), asyncio.get_running_loop().create_future()
         written.add_done_callback(lambda done: failing.set_exception(StoreFullError("i/o error")))
         return failing
 

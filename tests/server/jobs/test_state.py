@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JOB_TRANSITIONS, ArtifactInfo, JobState
 from pixwire_server.jobs import model
 from pixwire_server.jobs.errors import IllegalTransition
 from pixwire_server.jobs.model import RECOVERY_GAP, Job
+from pixwire_server.jobs.request import Trace
 from pixwire_server.jobs.state import TRANSITIONS, Cause, next_state
 
 states = st.sampled_from(list(JobState))
@@ -120,6 +122,12 @@ jobs = st.builds(
     error=st.none() | st.builds(model.error, st.sampled_from([ErrorCode.CANCELLED, ErrorCode.INTERNAL]), st.text()),
     timings=st.dictionaries(st.text(max_size=5), st.floats(0, 1e9), max_size=3),
     engine=st.just({}) | st.just({"passes": 3, "pass_share": 0.5}),
+    attachments=st.lists(
+        st.builds(Attachment, st.sampled_from(["image", "mask"]), st.integers(1, 2**53 - 1), st.just("a" * 64),
+                  media_type=st.just("image/png")),
+        max_size=2, unique_by=lambda one: one.name,
+    ).map(tuple),
+    trace=st.just(Trace()) | st.builds(Trace, st.just("00-trace"), st.none() | st.text(max_size=9)),
 )  # fmt: skip
 
 
@@ -134,3 +142,5 @@ def test_the_status_shows_the_job(job: Job, position: int | None, with_params: b
     assert type(status).from_map(status.to_map()).to_map() == status.to_map()
     assert (status.job, status.state, status.seq, status.seed) == (job.id, job.state, job.seq, 7)
     assert (status.params is not None) == with_params
+    assert status.attachments == (job.attachments if with_params else ())
+    assert status.traceparent == job.trace.traceparent

@@ -220,8 +220,8 @@ async def test_a_job_whose_failed_commit_had_arrived_is_taken_up_by_its_next_sub
     real, journal = jobs._store.journal.create, jobs._store.journal
     lost: list[Any] = []
 
-    def create(row: Any) -> Any:
-        lost.append(real(row))
+    def create(*arguments: Any) -> Any:
+        lost.append(real(*arguments))
         failing = asyncio.get_running_loop().create_future()
         from pixwire_server.store import StoreUnavailableError
 
@@ -286,7 +286,7 @@ async def test_a_job_found_in_the_journal_before_its_submit_was_told_is_one_job(
     journal, loop, rows = jobs._store.journal, asyncio.get_running_loop(), []
     found, created = loop.create_future(), loop.create_future()
     journal.find = lambda *key: found
-    journal.create = lambda row: (rows.append(row), created)[1]
+    journal.create = lambda row, *more: (rows.append(row), created)[1]
     asked, submitted = jobs.status("anonymous", "star"), bench.submit("star")
     found.set_result(rows[0])
     assert (await asked).state == "queued"

@@ -33,6 +33,11 @@ def test_the_queue_is_in_order_of_arrival_whatever_comes_back(positions: list[in
     assert len(queue) == len(left)
     assert [queue.rank(record) for record in queue] == list(range(1, len(left) + 1))
     assert all(queue.rank(taken[position]) is None for position in set(gone) - set(back))
+    assert queue.of("anonymous") == len(left)
+    assert queue.of("somebody") == 0
+    for position in left:
+        queue.take(position)
+    assert not queue._principals  # who has nothing waiting is not remembered
 
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(0, 5))
@@ -74,3 +79,14 @@ def test_when_to_come_back_follows_the_pace() -> None:
     for n in range(10):
         pace.ended(n * 3.0)
     assert pace.retry_after_ms() == 3000
+
+
+def test_an_ended_job_is_dropped_by_its_place() -> None:
+    """Its id may belong to another job by now."""
+    table = JobTable(9)
+    table.add(a_record(3, JobState.SUCCEEDED))
+    table.drop(("anonymous", "job-3"), 2)
+    table.drop(("anonymous", "never"), 3)
+    assert table.recent == 1
+    table.drop(("anonymous", "job-3"), 3)
+    assert table.recent == 0

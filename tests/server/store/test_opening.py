@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from pixwire_server.store import (
+    ARTIFACTS,
     DataDirBusyError,
     DataDirLock,
+    FileRef,
     JobRow,
     JournalUnusableError,
     StoreOpenError,
@@ -167,7 +169,7 @@ async def test_an_older_journal_is_migrated(tmp_path: Path, monkeypatch: pytest.
     assert store.unfinished == [ROW]
     await store.close()
     with closing(sqlite3.connect(path)) as other:
-        assert other.execute("PRAGMA user_version").fetchone() == (2,)
+        assert other.execute("PRAGMA user_version").fetchone() == (len(newer),)
         assert other.execute("SELECT note FROM job").fetchone() == ("moved",)
 
 
@@ -184,10 +186,25 @@ async def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: p
 
 async def test_orphans_of_an_interrupted_write_are_removed(tmp_path: Path) -> None:
     await a_journal(tmp_path)
-    orphan = tmp_path / "artifacts" / "tmp" / "0123"
-    orphan.write_bytes(b"half an image")
+    orphans = [tmp_path / folder / "tmp" / "0123" for folder in ("artifacts", "attachments")]
+    for orphan in orphans:
+        orphan.write_bytes(b"half an image")
     store = await open_store(tmp_path)
-    assert not orphan.exists()
+    assert not any(orphan.exists() for orphan in orphans)
+    await store.close()
+
+
+async def test_files_that_no_job_refers_to_are_removed_and_foreign_ones_are_not(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    [kept, lost] = await store.artifacts.put([b"kept", b"lost"])
+    await store.journal.create(ROW, [FileRef(ARTIFACTS, kept, 4)])
+    await store.close()
+    foreign = [tmp_path / "artifacts" / "notes.txt", tmp_path / "artifacts" / kept[:2] / "README"]
+    for file in foreign:
+        file.write_text("an operator's")
+    store = await open_store(tmp_path)
+    assert [store.artifacts.folder.has(name, 4) for name in (kept, lost)] == [True, False]
+    assert all(file.exists() for file in foreign)
     await store.close()
 
 

@@ -1,0 +1,48 @@
+"""A request for a job as it came in, before anything was made of it."""
+
+from dataclasses import dataclass, field
+
+from pixwire_protocol.attachments import Attachment
+from pixwire_protocol.params import fingerprint
+from pixwire_server.store import ATTACHMENTS, FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The W3C trace context of whoever asked: kept with the job, and told in everything that is told of it."""
+
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+NO_TRACE = Trace()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who wants which job. `mark` is its fingerprint: the same request has the same one."""
+
+    principal: str
+    job: str
+    kind: str
+    tail: bytes
+    attachments: tuple[Attachment, ...] = ()
+    trace: Trace = NO_TRACE
+    mark: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mark", fingerprint(self.kind, self.tail, self.attachments))
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.principal, self.job
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """What was sent along, as the store knows it."""
+        return tuple(FileRef(ATTACHMENTS, one.sha256, one.size) for one in self.attachments)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the attachments are for."""
+        return tuple(one.name for one in self.attachments)

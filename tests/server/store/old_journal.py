@@ -1,0 +1,43 @@
+"""Journals as released versions made them. Not taken from the program: it is what lies on people's disks."""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from pixwire_server.store.journal import JOURNAL_NAME
+
+# pixwire 0.1.0
+VERSION_1 = """
+    PRAGMA application_id = 0x50585731;
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE job (
+        position      INTEGER PRIMARY KEY,
+        principal     TEXT NOT NULL,
+        job           TEXT NOT NULL,
+        kind          TEXT NOT NULL,
+        fingerprint   TEXT NOT NULL,
+        params        TEXT NOT NULL,
+        submitted_ms  INTEGER NOT NULL,
+        state         TEXT NOT NULL,
+        seq           INTEGER NOT NULL,
+        attempt       INTEGER NOT NULL,
+        finished_ms   INTEGER,
+        cancel_reason TEXT,
+        detail        TEXT NOT NULL,
+        UNIQUE (principal, job)
+    ) STRICT;
+    CREATE INDEX job_unfinished ON job (position) WHERE finished_ms IS NULL;
+    INSERT INTO meta VALUES ('server_id', '0123456789abcdef');
+    PRAGMA user_version = 1;
+"""
+
+
+def make_version_1(data_dir: Path, rows: Iterable[tuple[object, ...]]) -> None:
+    """A data directory with a journal of version 1 that holds these rows, in the order of its columns."""
+    data_dir.mkdir()
+    with closing(sqlite3.connect(data_dir / JOURNAL_NAME)) as old:
+        old.executescript(VERSION_1)
+        old.executemany(f"INSERT INTO job VALUES ({', '.join('?' * 13)})", rows)
+        old.commit()

@@ -1,0 +1,109 @@
+"""Files by their hash: what is held stays, what is being removed cannot be held, and is stored anew."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pixwire_server.store.artifacts import MappedFile
+from pixwire_server.store.blobs import BlobFolder, digest, write_whole
+
+DATA = b"an image"
+NAME = digest(DATA)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> BlobFolder:
+    return BlobFolder(tmp_path / "blobs")
+
+
+def store(folder: BlobFolder, data: bytes = DATA) -> str:
+    temporary = folder.temporary()
+    write_whole(temporary, data)
+    folder.place(temporary, digest(data))
+    folder.sync([digest(data)])
+    return digest(data)
+
+
+def test_a_file_is_found_by_name_and_size(folder: BlobFolder) -> None:
+    assert not folder.has(NAME, len(DATA))
+    store(folder)
+    assert folder.has(NAME, len(DATA))
+    assert not folder.has(NAME, len(DATA) + 1)
+    assert folder.path(NAME).read_bytes() == DATA
+    assert folder.path(NAME).is_absolute()
+
+
+def test_an_unneeded_file_is_removed_and_a_needed_one_is_not(folder: BlobFolder) -> None:
+    store(folder)
+    assert not folder.remove(NAME, lambda: True)
+    assert folder.has(NAME, len(DATA))
+    assert folder.remove(NAME, lambda: False)
+    assert not folder.has(NAME, len(DATA))
+    assert folder.remove(NAME, lambda: False)  # nothing there: nothing to do
+
+
+def test_a_held_file_is_not_removed_before_the_last_release(folder: BlobFolder) -> None:
+    store(folder)
+    folder.hold([NAME])
+    folder.hold([NAME, "0" * 64])
+    folder.release([NAME])
+    assert not folder.remove(NAME, lambda: False)
+    folder.release([NAME])
+    assert folder.remove(NAME, lambda: False)
+
+
+def test_a_removal_under_way_is_waited_for_and_the_file_is_stored_again(folder: BlobFolder) -> None:
+    """Whoever holds a name afterwards sees that the file is gone, never one that is about to go."""
+    store(folder)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def needed() -> bool:
+        asked.set()
+        assert go_on.wait(30)
+        return False
+
+    def put() -> bool:
+        folder.hold([NAME])
+        was_there = folder.has(NAME, len(DATA))
+        if not was_there:
+            store(folder)
+        return was_there
+
+    with ThreadPoolExecutor(2) as threads:
+        removing = threads.submit(folder.remove, NAME, needed)
+        assert asked.wait(30)
+        putting = threads.submit(put)
+        folder.hold(["1" * 64])  # other names wait for nothing
+        go_on.set()
+        assert removing.result(30)
+        assert not putting.result(30)
+    assert folder.has(NAME, len(DATA))
+    assert not folder.remove(NAME, lambda: False)
+
+
+def test_an_open_file_outlives_its_removal(folder: BlobFolder) -> None:
+    store(folder)
+    opened = MappedFile(folder.path(NAME))
+    assert folder.remove(NAME, lambda: False)
+    assert opened.data == DATA
+    opened.close()
+
+
+def test_storing_again_what_is_open_harms_no_reader(folder: BlobFolder) -> None:
+    store(folder)
+    opened = MappedFile(folder.path(NAME))
+    store(folder)
+    assert opened.data == DATA
+    opened.close()
+
+
+def test_a_start_removes_what_is_half_or_unneeded(folder: BlobFolder, tmp_path: Path) -> None:
+    kept, lost = store(folder), store(folder, b"lost")
+    half = folder.temporary()
+    half.write_bytes(b"ha")
+    again = BlobFolder(tmp_path / "blobs")
+    assert not half.exists()
+    assert again.sweep(lambda prefix: {kept}) == 1
+    assert (again.has(kept, len(DATA)), again.has(lost, 4)) == (True, False)
