@@ -5,7 +5,7 @@ encoded images are only ever in the tail. Every `Submit` is answered by exactly 
 `Finished`, `Failed` or `Cancelled`, the `Left` first.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
@@ -19,6 +19,11 @@ EXIT_REFUSED = 78
 """Exit status of a child whose model or configuration can never work: starting it again is pointless."""
 
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+
+TXT2IMG, IMG2IMG, INPAINT = "txt2img", "img2img", "inpaint"
+IMAGE, MASK, CONTROL = "image", "mask", "control"
+REQUIRED_INPUTS: Mapping[str, tuple[str, ...]] = {TXT2IMG: (), IMG2IMG: (IMAGE,), INPAINT: (IMAGE, MASK)}
+"""What each kind of task must bring along, by the name of the input."""
 
 
 class FailureKind(StrEnum):
@@ -50,7 +55,11 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the loaded model accepts. Sizes in pixels; width and height must be multiples of `size_multiple`."""
+    """What the loaded model accepts. Sizes in pixels; width and height must be multiples of `size_multiple`.
+
+    `kinds` are the kinds of task it can do, `attachments` the names of all inputs it understands in any of them.
+    `default_strength` is for img2img.
+    """
 
     name: str
     pipeline_class: str
@@ -65,11 +74,36 @@ class ModelCard:
     max_count: int
     device: str
     dtype: str
+    kinds: tuple[str, ...] = (TXT2IMG,)
+    attachments: tuple[str, ...] = ()
+    default_strength: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """A picture the task starts from: an immutable local file, which the engine process reads and decodes."""
+
+    name: str
+    path: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA that changes the model for one task: an immutable local safetensors file, and how much of it."""
+
+    path: str
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateTask:
-    """One request, every choice made. Image i of `count` uses the seed `seed + i`."""
+    """One request, every choice made. Image i of `count` uses the seed `seed + i`.
+
+    `strength` (0 < s <= 1) tells img2img and inpaint how much of the way from noise to image is walked anew: of `steps`
+    about `strength * steps` are computed. Inputs are scaled to `width` x `height`; a mask is white where to paint.
+    `control_scale` weighs the input `control`.
+    """
 
     handle: int
     prompt: str
@@ -81,6 +115,11 @@ class GenerateTask:
     seed: int
     count: int = 1
     media_type: str = "image/png"
+    kind: str = TXT2IMG
+    strength: float = 0.0
+    inputs: tuple[TaskInput, ...] = ()
+    control_scale: float = 1.0
+    adapters: tuple[Adapter, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------- commands

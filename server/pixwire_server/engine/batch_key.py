@@ -32,6 +32,7 @@ class Rule(Enum):
     REPEATED = auto()  # list of one equal constant a row
     PADDED = auto()  # text [rows, length, ...] of any length: padded at the end
     PADDED_MASK = auto()  # its mask [rows, length] (true keeps), or None for "keep all"
+    SCALE = auto()  # factor of the answer: one value a row where they differ
     SAME = auto()  # constant: equal values required
     DROP = auto()  # ignored by the module: left out
 
@@ -41,13 +42,17 @@ ARGUMENTS: Mapping[str, Rule] = {
     "sample": Rule.ROWS,
     "hidden_states": Rule.ROWS,
     "z": Rule.ROWS,
+    "x": Rule.ROWS,
     # time and guidance
     "timestep": Rule.TIME,
+    "timestep_r": Rule.TIME,
     "timestep_cond": Rule.ROWS,
     "guidance": Rule.ROWS,
     # conditioning
     "encoder_hidden_states": Rule.ROWS,
     "encoder_hidden_states_mask": Rule.ROWS,
+    "encoder_hidden_states_2": Rule.ROWS,
+    "encoder_attention_mask_2": Rule.ROWS,
     "encoder_hidden_states_t5": Rule.ROWS,
     "encoder_attention_mask": Rule.ROWS,
     "encoder_mask": Rule.ROWS,
@@ -76,30 +81,44 @@ ARGUMENTS: Mapping[str, Rule] = {
     "txt_ids": Rule.SHARED,
     "position_ids": Rule.SHARED,
     "image_rotary_emb": Rule.SHARED,
+    "visual_rope_pos": Rule.SHARED,
+    "text_rope_pos": Rule.SHARED,
     # switches
+    "scale_factor": Rule.SAME,
     "skip_layers": Rule.SAME,
     "attention_kwargs": Rule.SAME,
     "cross_attention_kwargs": Rule.SAME,
     "joint_attention_kwargs": Rule.SAME,
 }
 
+_QWEN = {
+    "img_shapes": Rule.REPEATED,
+    "encoder_hidden_states": Rule.PADDED,
+    "encoder_hidden_states_mask": Rule.PADDED_MASK,
+}
+
 BY_MODEL: Mapping[str, Mapping[str, Rule]] = {
     "ZImageTransformer2DModel": {"x": Rule.LIST, "t": Rule.TIME, "cap_feats": Rule.RAGGED_LIST},
-    "QwenImageTransformer2DModel": {
-        "img_shapes": Rule.REPEATED,
-        "encoder_hidden_states": Rule.PADDED,
-        "encoder_hidden_states_mask": Rule.PADDED_MASK,
-    },
+    "QwenImageTransformer2DModel": _QWEN,
+    "QwenImageControlNetModel": _QWEN,
     "Lumina2Transformer2DModel": {"encoder_hidden_states": Rule.PADDED, "encoder_attention_mask": Rule.PADDED_MASK},
     "PixArtTransformer2DModel": {"encoder_hidden_states": Rule.PADDED, "encoder_attention_mask": Rule.PADDED_MASK},
+    "ControlNetModel": {"conditioning_scale": Rule.SCALE},
     "SanaTransformer2DModel": {"encoder_hidden_states": Rule.PADDED, "encoder_attention_mask": Rule.PADDED_MASK},
     # These decoders take a generator and never use it.
     "AutoencoderKL": {"generator": Rule.DROP},
     "AutoencoderKLFlux2": {"generator": Rule.DROP},
-    "AutoencoderTiny": {"x": Rule.ROWS, "generator": Rule.DROP},
+    "AutoencoderTiny": {"generator": Rule.DROP},
 }
 
-_WITHOUT_PADDING = {Rule.PADDED: Rule.ROWS, Rule.PADDED_MASK: Rule.ROWS, Rule.RAGGED_LIST: Rule.LIST}
+_INDEPENDENT = {
+    Rule.PADDED: Rule.ROWS,
+    Rule.PADDED_MASK: Rule.ROWS,
+    Rule.RAGGED_LIST: Rule.LIST,
+    Rule.SCALE: Rule.SAME,
+}
+"""What takes the place of rules by which the neighbours decide how a row's values are represented."""
+
 _LEADING = ("sample", "hidden_states", "z", "x")
 _SCALARS = (bool, int, float, str, type(None), torch.dtype)
 _REFUSED = object()
@@ -142,20 +161,21 @@ def _digest_of_repeated(tensor: torch.Tensor) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one call may share a pass with. Without `rules` it was not understood and runs alone."""
+    """What one call may share a pass with. Without `rules` it was not understood (`why`) and runs alone."""
 
     key: Hashable
     rows: int
     rules: Mapping[str, Rule]
+    why: str = ""
 
     @property
     def alone(self) -> bool:
         return not self.rules
 
 
-def alone(name: str) -> Signature:
+def alone(name: str, why: str = "") -> Signature:
     """The signature of a call that shares with nobody."""
-    return Signature((name, object()), 1, {})
+    return Signature((name, object()), 1, {}, why)
 
 
 def sign(
@@ -167,21 +187,21 @@ def sign(
     """
     rows = _count_rows(arguments)
     if rows is None:
-        return alone(name)
+        return alone(name, f"none of {', '.join(_LEADING)} tells the number of rows")
     special = BY_MODEL.get(model_class, {})
     rules: dict[str, Rule] = {}
     parts: list[Hashable] = [name]
     for argument, value in arguments.items():
         rule = special.get(argument) or ARGUMENTS.get(argument)
         if not ragged and rule is not None:
-            rule = _WITHOUT_PADDING.get(rule, rule)
+            rule = _INDEPENDENT.get(rule, rule)
         if rule is None or (value is None and rule is not Rule.PADDED_MASK):
             if not isinstance(value, _SCALARS):
-                return alone(name)
+                return alone(name, f"no rule for {argument} ({type(value).__name__})")
             rule = Rule.SAME
         part = _PARTS[rule](value, rows, fingerprints)
         if part is _REFUSED:
-            return alone(name)
+            return alone(name, f"{argument} is not what its rule {rule.name} expects")
         rules[argument] = rule
         parts.append((argument, rule, part))
     return Signature(tuple(parts), rows, rules)
@@ -269,6 +289,10 @@ def _padded_mask_part(value: Any, rows: int, _: Fingerprints) -> Hashable:
     return "mask" if value is None or (_is_rows(value, rows) and value.ndim == 2) else _REFUSED
 
 
+def _scale_part(value: Any, _rows: int, _: Fingerprints) -> Hashable:
+    return "scale" if isinstance(value, int | float) else _REFUSED
+
+
 def _same_part(value: Any, _rows: int, _: Fingerprints) -> Hashable:
     return _constant(value)
 
@@ -300,6 +324,7 @@ _PARTS: Mapping[Rule, Callable[[Any, int, Fingerprints], Hashable]] = {
     Rule.REPEATED: _repeated_part,
     Rule.PADDED: _padded_part,
     Rule.PADDED_MASK: _padded_mask_part,
+    Rule.SCALE: _scale_part,
     Rule.SAME: _same_part,
     Rule.DROP: _drop_part,
 }

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pixwire_server.engine.api import ModelCard
+from pixwire_server.engine.api import IMG2IMG, ModelCard
 from pixwire_server.engine.folder import ModelRefusedError
+from pixwire_server.engine.variants import LOADED, Task, Variant, inputs, kinds
+from pixwire_server.engine.view import GUIDERS
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ _DEFAULT_SIDE = 1024
 _REQUIRED = ("prompt", "height", "width", "num_inference_steps", "generator", "output_type", "num_images_per_prompt")
 
 _UNSUITABLE: Mapping[str, str] = {
+    "StableDiffusion3ControlNet": "it encodes the control image with noise from the global random state, not the seed",
     "PAG": "it exchanges attention processors on the shared model",
     "Img2Img": "it needs an image",
     "Inpaint": "it needs an image and a mask",
@@ -31,10 +34,27 @@ _UNSUITABLE: Mapping[str, str] = {
     "Upscale": "it needs an image",
     "InstructPix2Pix": "it needs an image",
     "Depth2Img": "it needs an image",
+    "Edit": "it needs an image",
+    "Refiner": "it needs an image",
+    "SuperResolution": "it needs an image",
+    "Adapter": "it needs a control image",
+    "Prior": "it makes embeddings, not images",
+    "Latte": "it makes videos",
     "Combined": "it is a chain of several pipelines",
     "KV": "it keeps attention caches in the model",
 }
 """Parts of pipeline class names, and why such a pipeline cannot share a model with other requests."""
+
+_GUIDER_CLASSES = (
+    "ClassifierFreeGuidance",
+    "ClassifierFreeZeroStarGuidance",
+    "AdaptiveProjectedGuidance",
+    "AdaptiveProjectedMixGuidance",
+    "TangentialClassifierFreeGuidance",
+)
+"""Guidance components that calculate with the model's answers and leave the model alone."""
+
+_GUIDANCE = ("guidance_scale", "true_cfg_scale", "distilled_guidance_scale")
 
 _NAME = "name"
 _MAX_NAME = 100
@@ -42,6 +62,7 @@ _MAX_NAME = 100
 _OVERRIDES: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "steps": (int, 1, MAX_STEPS),
     "guidance_scale": (float, 0, 50),
+    "strength": (float, 0.01, 1),
     "width": (int, 16, MAX_SIDE),
     "height": (int, 16, MAX_SIDE),
     "max_width": (int, 16, MAX_SIDE),
@@ -53,6 +74,10 @@ _OVERRIDES: Mapping[str, tuple[type[int] | type[float], float, float]] = {
 def check_pipeline_class(pipeline_class: Any) -> None:
     """Raise ModelRefusedError unless the class makes images of a text alone, one denoiser call at a time."""
     name = pipeline_class.__name__
+    if name in LOADED:
+        return
+    if ".deprecated." in pipeline_class.__module__:
+        raise ModelRefusedError(f"{name} cannot be served: diffusers has deprecated it.")
     for part, why in _UNSUITABLE.items():
         if part in name:
             raise ModelRefusedError(f"{name} cannot be served: {why}. Served are plain text-to-image pipelines.")
@@ -75,6 +100,13 @@ def check_pipeline_class(pipeline_class: Any) -> None:
 
 def check_pipeline(pipeline: Any) -> None:
     """Raise ModelRefusedError for components that do not fit the engine; warn of those that only cost time."""
+    for name in GUIDERS:
+        guider = getattr(pipeline, name, None)
+        if guider is not None and type(guider).__name__ not in _GUIDER_CLASSES:
+            raise ModelRefusedError(
+                f"{type(pipeline).__name__} cannot be served with the guidance {type(guider).__name__}: it may change "
+                f"the model that other requests use. Known to be harmless: {', '.join(_GUIDER_CLASSES)}."
+            )
     if denoiser(pipeline) is None:
         raise ModelRefusedError(f"{type(pipeline).__name__} cannot be served: it has neither a unet nor a transformer.")
     scheduler = type(pipeline.scheduler).__name__
@@ -93,8 +125,11 @@ def denoiser(pipeline: Any) -> Any:
     return transformer if transformer is not None else getattr(pipeline, "unet", None)
 
 
-def describe(pipeline: Any, folder: Path, dtype: str) -> ModelCard:
-    """The card of a loaded pipeline. Raises ModelRefusedError for a defaults file that does not fit."""
+def describe(pipeline: Any, found: Mapping[Task, Variant], folder: Path, dtype: str) -> ModelCard:
+    """The card of a loaded pipeline and its variants.
+
+    Raises ModelRefusedError for a defaults file that does not fit.
+    """
     model = denoiser(pipeline)
     parameters = inspect.signature(type(pipeline).__call__).parameters
     overrides = read_overrides(folder / DEFAULTS_FILE)
@@ -105,9 +140,9 @@ def describe(pipeline: Any, folder: Path, dtype: str) -> ModelCard:
         if value % multiple:
             raise ModelRefusedError(f"{folder / DEFAULTS_FILE}: {side} = {value} is not a multiple of {multiple}")
     train_steps = pipeline.scheduler.config.get("num_train_timesteps") or MAX_STEPS
-    guidance = parameters["guidance_scale"].default if "guidance_scale" in parameters else None
-    if guidance is None and "true_cfg_scale" in parameters:
-        guidance = parameters["true_cfg_scale"].default
+    named = [parameters[name].default for name in _GUIDANCE if name in parameters and parameters[name].default]
+    guiders = [guider.config.get("guidance_scale") for name in GUIDERS if (guider := getattr(pipeline, name, None))]
+    guidance = next(iter([*guiders, *named]), None)
     return ModelCard(
         name=overrides.get(_NAME, folder.resolve().name),
         pipeline_class=type(pipeline).__name__,
@@ -122,7 +157,18 @@ def describe(pipeline: Any, folder: Path, dtype: str) -> ModelCard:
         max_count=MAX_COUNT,
         device=str(pipeline.device),
         dtype=dtype,
+        kinds=kinds(found),
+        attachments=inputs(found),
+        default_strength=float(overrides.get("strength", _default_strength(found))),
     )
+
+
+def _default_strength(found: Mapping[Task, Variant]) -> float:
+    """The family's own for image to image; 1 where there is none to choose."""
+    variant = found.get((IMG2IMG, False))
+    if variant is None:
+        return 0.8
+    return float(variant.parameters["strength"].default) if "strength" in variant.parameters else 1.0
 
 
 def read_overrides(path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         sock.set_inheritable(False)
         self._socket = sock
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="link-reader", daemon=True).start()
         self._writer = threading.Thread(target=self._write, name="link-writer", daemon=True)
@@ -72,11 +72,15 @@ class Link:
         self._reports.put(report)
 
     def next_command(self, timeout: float) -> Command | None:
-        """The next command, waiting for it up to `timeout` seconds."""
+        """The next command, waiting for it up to `timeout` seconds, or less when `wake` is called."""
         try:
             return self._commands.get(timeout > 0, timeout)
         except queue.Empty:
             return None
+
+    def wake(self) -> None:
+        """End the wait of `next_command`; any thread."""
+        self._commands.put(None)
 
     def close(self) -> None:
         """Return when everything reported has been sent. The socket itself lasts as long as the process.
@@ -125,7 +129,7 @@ def _serve(link: Link, config: EngineConfig) -> int:
         log.error("%s", error)
         link.emit(Refused(str(error)))
         return EXIT_REFUSED
-    service = Service(model, link.emit, max_rows=config.max_rows, exact=config.exact)
+    service = Service(model, link.emit, max_rows=config.max_rows, exact=config.exact, wake=link.wake)
     card = model.card
     log.info("%s (%s) on %s in %s, %s mode", card.name, card.pipeline_class, card.device, card.dtype, _mode(config))
     link.emit(Ready(card))

@@ -24,6 +24,8 @@ def gather(calls: Sequence[Call]) -> dict[str, Any]:
         values = [call.arguments[name] for call in calls]
         if rule is Rule.TIME:
             joined[name] = _join_time(values, [call.signature.rows for call in calls], device)
+        elif rule is Rule.SCALE:
+            joined[name] = _join_scales(calls, name)
         elif rule is Rule.PADDED_MASK:
             joined[name] = _join_masks(calls, name)
         else:
@@ -71,6 +73,16 @@ def _join_time(values: Sequence[Any], rows: Sequence[int], device: torch.device 
     return _join_rows([value.expand(count) for value, count in zip(values, rows, strict=True)]).to(device)
 
 
+def _join_scales(calls: Sequence[Call], name: str) -> Any:
+    """The factor, or [rows, 1, 1, 1] of them where the calls differ."""
+    values = [call.arguments[name] for call in calls]
+    if len(set(values)) == 1:
+        return values[0]
+    sample = calls[0].arguments["sample"]
+    rows = [value for value, call in zip(values, calls, strict=True) for _ in range(call.signature.rows)]
+    return sample.new_tensor(rows).reshape(-1, 1, 1, 1)
+
+
 def _join_padded(values: Sequence[torch.Tensor]) -> torch.Tensor:
     length = max(value.shape[1] for value in values)
     return _join_rows([_pad_second(value, length) for value in values])
@@ -109,7 +121,7 @@ _JOIN: Mapping[Rule, Callable[[Sequence[Any]], Any]] = {
     Rule.DROP: _join_nothing,
 }
 
-_TENSOR_ROWS = (Rule.ROWS, Rule.TIME, Rule.PADDED, Rule.PADDED_MASK)
+_TENSOR_ROWS = (Rule.ROWS, Rule.TIME, Rule.PADDED, Rule.PADDED_MASK, Rule.SCALE)
 _LIST_ROWS = (Rule.LIST, Rule.RAGGED_LIST, Rule.REPEATED)
 
 
@@ -129,6 +141,14 @@ def pick(joined: Mapping[str, Any], rules: Mapping[str, Rule], rows: Sequence[in
         return value
 
     return {name: take(value, rules[name]) for name, value in joined.items()}
+
+
+def contiguous(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values in memory order. Joining loses other layouts (pictures come as rows of RGB), a lone call would
+    keep them."""
+    return pytree.tree_map(  # type: ignore[no-any-return]  # a dict in, a dict out
+        lambda leaf: leaf.contiguous() if isinstance(leaf, torch.Tensor) else leaf, dict(arguments)
+    )
 
 
 def answers_in_lists(rules: Mapping[str, Rule]) -> bool:
@@ -155,12 +175,31 @@ def scatter(output: Any, sizes: Sequence[int], in_lists: bool) -> list[Any]:
 def _divide(leaf: Any, sizes: Sequence[int], total: int) -> Sequence[Any]:
     if leaf is None:
         return [None] * len(sizes)
+    if _is_gaussian(leaf):
+        parts = _divide(leaf.parameters, sizes, total)
+        return [type(leaf)(part, deterministic=leaf.deterministic) for part in parts]
     if isinstance(leaf, list):
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         return [leaf[start : start + size] for start, size in zip(starts, sizes, strict=True)]
     if isinstance(leaf, torch.Tensor) and leaf.ndim and leaf.shape[0] == total:
         return torch.split(leaf, list(sizes))
     raise NotRowsError(f"an answer of {type(leaf).__name__} {tuple(getattr(leaf, 'shape', ()))} has no {total} rows")
+
+
+def _is_gaussian(leaf: Any) -> bool:
+    """A VAE's answer to an image, from which the pipeline samples; made of its parameters alone."""
+    return type(leaf).__name__ == "DiagonalGaussianDistribution"
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, list):
+        return _join_lists(parts)
+    if _is_gaussian(first):
+        return type(first)(_join_rows([part.parameters for part in parts]), deterministic=first.deterministic)
+    return _join_rows(parts)
 
 
 def concatenate(outputs: Sequence[Any], in_lists: bool) -> Any:
@@ -172,8 +211,5 @@ def concatenate(outputs: Sequence[Any], in_lists: bool) -> Any:
         return in_lists and isinstance(leaf, list)
 
     flat = [pytree.tree_flatten(output, is_leaf=is_rows) for output in outputs]
-    leaves = [
-        _join_lists(parts) if isinstance(parts[0], list) else None if parts[0] is None else _join_rows(parts)
-        for parts in zip(*(leaves for leaves, _ in flat), strict=True)
-    ]
+    leaves = [_joined(parts) for parts in zip(*(leaves for leaves, _ in flat), strict=True)]
     return pytree.tree_unflatten(leaves, flat[0][1])

@@ -115,7 +115,12 @@ class Hub:
         """The body of a request's greenlet."""
         try:
             view = make_view(
-                self._pipeline, request, self._park, self._stepped, self.encode_cache, ragged=not self.runner.exact
+                self._pipeline if request.pipeline is None else request.pipeline,
+                request,
+                self._park,
+                self._stepped,
+                self.encode_cache,
+                ragged=not self.runner.exact,
             )
             request.result = view(**request.arguments)
         except RequestCancelled:

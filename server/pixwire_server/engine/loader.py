@@ -1,8 +1,8 @@
 """Loading a model folder that `folder` found safe, and preparing the pipeline to be shared."""
 
 import importlib.util
-import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,18 @@ from pixwire_server.engine.api import EngineConfig, ModelCard
 from pixwire_server.engine.card import check_pipeline, check_pipeline_class, describe
 from pixwire_server.engine.folder import DROPPED, INDEX, ModelRefusedError, check_folder
 from pixwire_server.engine.previews import Previewer, fit
+from pixwire_server.engine.variants import Task, Variant, variants
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A pipeline ready to serve."""
+    """A pipeline ready to serve, and everything else that can be done with its components."""
 
     pipeline: Any
     card: ModelCard
-    parameters: Mapping[str, inspect.Parameter]
+    variants: Mapping[Task, Variant]
     previewer: Previewer | None
 
 
@@ -37,9 +38,9 @@ def load(config: EngineConfig) -> LoadedModel:
     pipeline = _from_pretrained(folder, index, dtype)
     check_pipeline(pipeline)
     _prepare(pipeline, device)
-    card = describe(pipeline, folder, str(dtype).removeprefix("torch."))
-    parameters = inspect.signature(type(pipeline).__call__).parameters
-    return LoadedModel(pipeline, card, parameters, fit(pipeline))
+    found = variants(pipeline)
+    card = describe(pipeline, found, folder, str(dtype).removeprefix("torch."))
+    return LoadedModel(pipeline, card, found, fit(pipeline))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -71,6 +72,7 @@ def quiet_libraries() -> None:
     """No progress bars, no advice, no network for the whole process. Call before anything else imports diffusers."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     os.environ |= {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+    warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
     import diffusers
     import transformers
 
@@ -118,7 +120,6 @@ def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
 
 def _prepare(pipeline: Any, device: torch.device) -> None:
     pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
     vae = getattr(pipeline, "vae", None)
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
         # The pipeline would widen the shared VAE for one decode and narrow it again under the others' feet.

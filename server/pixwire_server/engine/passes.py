@@ -1,8 +1,9 @@
 """Forward passes: one group of calls in, every call with its result or its error out.
 
 Two modes. *Fast*: the rows of the group in one pass, or in as few as its row cap allows. *Exact*: every denoiser pass
-has exactly `max_rows` rows, filled up with copies, and every decode exactly one, because kernels choose their order of
-summation by the number of rows: with one number for everybody no image depends on its neighbours.
+has exactly `max_rows` rows, filled up with copies, and every pass of the VAE exactly one, because kernels choose their
+order of summation by the number of rows and their layout in memory: with one for everybody no image depends on its
+neighbours.
 
 When a shared pass fails its calls are retried alone, so that only the culprit fails. When memory runs out the rows of
 a pass are halved, and the smaller cap is remembered for that batch key.
@@ -17,16 +18,17 @@ from typing import Any
 import torch
 
 from pixwire_server.engine import collate
+from pixwire_server.engine.adapters import Adapters
 from pixwire_server.engine.request import Call
 from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE
 
 log = logging.getLogger(__name__)
 
-DECODE_CELLS = 64 * 64
-"""Latent cells (height x width) decoded at once: one 512 x 512 image of an 8x VAE. Beyond it a shared decode saves
-next to nothing and its memory grows to gigabytes; small images gain from sharing."""
+VAE_CELLS: Mapping[str, int] = {DECODE: 64 * 64, ENCODE: 512 * 512}
+"""Latent cells (height x width) decoded at once, pixels encoded at once: one 512 x 512 image of an 8x VAE. Beyond it
+a shared pass saves next to nothing and its memory grows to gigabytes; small images gain from sharing."""
 
-_REMEMBERED_CAPS = 1024
+_REMEMBERED = 1024
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -39,20 +41,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 class PassRunner:
     """Runs groups of calls of one key. Not thread-safe: belongs to the denoise thread."""
 
-    def __init__(self, max_rows: int, exact: bool) -> None:
+    def __init__(self, max_rows: int, exact: bool, adapters: Adapters | None = None) -> None:
+        self.adapters = adapters
         self.max_rows = max_rows
         self.exact = exact
         self.passes = 0
         self.rows = 0
         self._learned: OrderedDict[Hashable, int] = OrderedDict()
+        self._indivisible: OrderedDict[Hashable, None] = OrderedDict()
 
     def cap(self, call: Call) -> int:
         """Rows that one pass of this call's key may have."""
-        if call.signature.alone:
+        if call.signature.alone or call.signature.key in self._indivisible:
             return call.signature.rows
         cap = self.max_rows
-        if call.stage == DECODE:
-            cap = 1 if self.exact else min(cap, max(1, DECODE_CELLS // _cells(call.arguments)))
+        if call.stage in VAE_CELLS:
+            cap = 1 if self.exact else min(cap, max(1, VAE_CELLS[call.stage] // _cells(call.arguments)))
         return min(cap, self._learned.get(call.signature.key, cap))
 
     def run(self, group: Sequence[Call]) -> None:
@@ -64,6 +68,8 @@ class PassRunner:
             if len(group) == 1:
                 group[0].error = error
                 return
+            if isinstance(error, collate.NotRowsError):
+                _remember(self._indivisible, group[0].signature.key, None)
             log.warning(
                 "a pass of %s shared by %d requests failed, retrying each alone: %s", group[0].name, len(group), error
             )
@@ -92,9 +98,7 @@ class PassRunner:
         return self.exact and call.stage == DENOISE
 
     def _lower_cap(self, call: Call, cap: int) -> None:
-        self._learned[call.signature.key] = cap
-        if len(self._learned) > _REMEMBERED_CAPS:
-            self._learned.popitem(last=False)
+        _remember(self._learned, call.signature.key, cap)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         log.warning(
@@ -106,7 +110,7 @@ class PassRunner:
 
     def _results(self, group: Sequence[Call], cap: int) -> list[Any]:
         first = group[0]
-        if first.signature.alone:
+        if first.signature.alone or first.signature.key in self._indivisible:
             return [self._forward(first, first.arguments, group, first.signature.rows)]
         arguments = collate.gather(group)
         sizes = [call.signature.rows for call in group]
@@ -137,10 +141,14 @@ class PassRunner:
 
     def _forward(self, call: Call, arguments: Mapping[str, Any], sharers: Sequence[Call], rows: int) -> Any:
         """The real call. Its cost is accounted to everybody in it once it has succeeded."""
+        if self.adapters is not None and call.stage != DECODE:
+            self.adapters.switch(call.request.adapters)
+        if self.exact:
+            arguments = collate.contiguous(arguments)
         start = time.perf_counter()
         output = call.run(**arguments)
         elapsed = (time.perf_counter() - start) * 1000
-        if call.stage != ENCODE:  # a text is encoded after the turn was given, see `view`
+        if arguments or call.stage != ENCODE:  # a text is encoded after the turn was given, see `view`
             log.debug("pass %s requests=%d rows=%d %.1f ms", call.name, len(sharers), rows, elapsed)
         if call.stage == DENOISE:
             self.passes += 1
@@ -150,10 +158,17 @@ class PassRunner:
         return output
 
 
+def _remember(table: OrderedDict[Hashable, Any], key: Hashable, value: Any) -> None:
+    """Note something about a batch key; the oldest notes are forgotten."""
+    table[key] = value
+    if len(table) > _REMEMBERED:
+        table.popitem(last=False)
+
+
 def _cells(arguments: Mapping[str, Any]) -> int:
-    """Latent cells of one row of a decode: the product of the last two dimensions."""
-    latents = [v for v in arguments.values() if isinstance(v, torch.Tensor) and v.ndim > 2]
-    return int(latents[0].shape[-1] * latents[0].shape[-2]) if latents else DECODE_CELLS
+    """Cells of one row of a VAE pass: the product of the last two dimensions."""
+    grids = [v for v in arguments.values() if isinstance(v, torch.Tensor) and v.ndim > 2]
+    return int(grids[0].shape[-1] * grids[0].shape[-2]) if grids else max(VAE_CELLS.values())
 
 
 def _within(group: Sequence[Call], start: int, end: int) -> list[Call]:

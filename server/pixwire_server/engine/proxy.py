@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 
 from pixwire_server.engine.batch_key import alone, sign
 from pixwire_server.engine.request import Call, Request
-from pixwire_server.scheduling.composition import DECODE
 
 Park = Callable[[Call], Any]
 
@@ -74,10 +74,12 @@ class ModuleProxy:
         name, stage = ".".join(filter(None, (self._name, method))), self._stages[method]
         arguments = bind(signature_of, args, kwargs)
         if arguments is None:
-            return self._park(Call(self._request, name, stage, lambda: run(*args, **kwargs), {}, alone(name)))
-        if stage == DECODE:
+            return self._park(Call(self._request, name, stage, lambda: run(*args, **kwargs), {}, alone(name, "*args")))
+        if method in _TYPED:
             arguments = self._in_module_dtype(arguments)
         signature = sign(name, type(self._module).__name__, arguments, self._request.fingerprints, ragged=self._ragged)
+        if self._request.adapters:
+            signature = replace(signature, key=(signature.key, self._request.adapters))
         if signature.alone:
             arguments = self._on_module_device(arguments)
         return self._park(Call(self._request, name, stage, run, arguments, signature))
@@ -90,13 +92,16 @@ class ModuleProxy:
         }
 
     def _in_module_dtype(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """A VAE may be kept in a wider type than the latents (see `loader`): pipelines do not expect that."""
+        """A VAE may be of another type than what it gets (see `loader`): pipelines would move it there and back."""
         dtype = self._module.dtype
         return {
             name: value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
             for name, value in arguments.items()
         }
 
+
+_TYPED = ("decode", "encode")
+"""Methods whose arguments are brought to the module's type."""
 
 _NEUTRAL: Mapping[str, Callable[[ModuleProxy], Any]] = {
     "to": lambda proxy: lambda *args, **kwargs: proxy,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pixwire_server.engine.api import Adapter
 from pixwire_server.engine.batch_key import Fingerprints, Signature
 from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE
 
@@ -21,14 +22,27 @@ class RequestCancelled(BaseException):
 class Request:
     """One run of a pipeline: its arguments, its place in the loop, its account. Owned by the hub.
 
-    `arguments` are those of the pipeline's `__call__`; `scheduler` replaces the pipeline's own as the pattern for this
-    request's private instance. After the end exactly one of `result`, `error`, `cancelled` tells how it went.
+    `arguments` are those of the pipeline's `__call__`. `scheduler` replaces the pipeline's own as the pattern for this
+    request's private instance, `pipeline` the hub's own as what is run, `guidance` the scale of a guidance component.
+    `adapters` are in the model whenever it computes for this request.
+    After the end exactly one of `result`, `error`, `cancelled` tells how it went.
     """
 
-    def __init__(self, handle: int, arguments: Mapping[str, Any], scheduler: Any = None) -> None:
+    def __init__(
+        self,
+        handle: int,
+        arguments: Mapping[str, Any],
+        scheduler: Any = None,
+        pipeline: Any = None,
+        guidance: float | None = None,
+        adapters: tuple[Adapter, ...] = (),
+    ) -> None:
         self.handle = handle
         self.arguments = dict(arguments)
         self.scheduler = scheduler
+        self.pipeline = pipeline
+        self.guidance = guidance
+        self.adapters = adapters
         self.fingerprints = Fingerprints()
         self.parked: Call | None = None
         self.step = 0

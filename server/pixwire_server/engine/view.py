@@ -22,6 +22,7 @@ HEAVY: Mapping[str, Mapping[str, str]] = {
     "unet": _DENOISER,
     "transformer": _DENOISER,
     "transformer_2": _DENOISER,
+    "unconditional_transformer": _DENOISER,
     "controlnet": _DENOISER,
     "prior": _DENOISER,
     "vae": _VAE,
@@ -29,7 +30,10 @@ HEAVY: Mapping[str, Mapping[str, str]] = {
 }
 """Components that are replaced by proxies, with the stage of each method that parks ("": calling the module)."""
 
-DEVICE_TIMESTEPS = frozenset({"SanaSprintPipeline"})
+GUIDERS = ("guider", "ocr_guider")
+"""Components that keep the state of a run, so that every request needs its own."""
+
+DEVICE_TIMESTEPS = frozenset({"SanaSprintPipeline", "SanaSprintImg2ImgPipeline"})
 """Pipelines that calculate with vectors of timesteps and latents together, so both must be on the same device."""
 
 OnStep = Callable[[Request, StepMoment], None]
@@ -40,14 +44,28 @@ def make_view(pipeline: Any, request: Request, park: Park, on_step: OnStep, cach
     view = copy.copy(pipeline)
     # Past __setattr__: it would record the stand-ins in the pipeline's configuration.
     own = view.__dict__
+    own.pop("_num_timesteps", None)  # of an earlier call of the pattern; see `_steps`
     pattern = pipeline.scheduler if request.scheduler is None else request.scheduler
-    own["scheduler"] = _own_scheduler(pattern, request, on_step, _wants_cpu_timesteps(pipeline))
+    own["scheduler"] = _own_scheduler(pattern, request, on_step, own, _wants_cpu_timesteps(pipeline))
     for name, stages in HEAVY.items():
         if getattr(pipeline, name, None) is not None:
             own[name] = ModuleProxy(getattr(pipeline, name), name, stages, request, park, ragged=ragged)
+    for name in GUIDERS:
+        if getattr(pipeline, name, None) is not None:
+            own[name] = _own_guider(getattr(pipeline, name), request.guidance)
+    if hasattr(pipeline, "resolutions") and "width" in request.arguments:
+        # Kandinsky replaces a size that is not in its list by the one nearest in shape, whatever its area.
+        own["resolutions"] = [(request.arguments["width"], request.arguments["height"])]
     if hasattr(pipeline, "encode_prompt"):
         own["encode_prompt"] = _text_stage(view, request, park, cache)
     return view
+
+
+def _own_guider(pattern: Any, scale: float | None) -> Any:
+    """A fresh guider; the request's guidance scale takes the place of the model's."""
+    if scale is None or "guidance_scale" not in pattern.config:
+        return pattern.new()
+    return pattern.new(guidance_scale=scale)
 
 
 def _wants_cpu_timesteps(pipeline: Any) -> bool:
@@ -55,7 +73,16 @@ def _wants_cpu_timesteps(pipeline: Any) -> bool:
     return pipeline.device.type != "cpu" and type(pipeline).__name__ not in DEVICE_TIMESTEPS
 
 
-def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, cpu_timesteps: bool) -> Any:
+def _steps(own: Mapping[str, Any], scheduler: Any) -> int:
+    """Scheduler steps of the whole run: what the pipeline counted (an image as input takes the place of the first
+    ones), or else all there are. Samplers with several calls a step make more than was asked for."""
+    counted = own.get("_num_timesteps")
+    if isinstance(counted, int) and counted > 0:
+        return counted
+    return len(scheduler.timesteps) - (getattr(scheduler, "begin_index", None) or 0)
+
+
+def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, own: Mapping[str, Any], cpu_timesteps: bool) -> Any:
     """A fresh scheduler (never a copy of a used one: they keep the state of their last run) with our hooks."""
     scheduler = type(pattern).from_config(pattern.config)
     step = scheduler.step
@@ -66,7 +93,7 @@ def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, cpu_timestep
         if request.cancelled:
             raise RequestCancelled
         outputs = step(model_output, timestep, sample, *args, **kwargs)
-        request.steps = len(scheduler.timesteps)
+        request.steps = _steps(own, scheduler)
         request.step = min(request.step + 1, request.steps)
         plain = outputs if isinstance(outputs, tuple) else tuple(outputs.values())
         on_step(request, StepMoment(scheduler, model_output, sample, plain))
@@ -94,11 +121,12 @@ def _text_stage(view: Any, request: Request, park: Park, cache: EncodeCache) -> 
     makes remembering its answers right.
     """
     encode_prompt = type(view).encode_prompt.__get__(view)
+    own = {"pipeline class": type(view).__qualname__, "adapters": [(a.path, a.weight) for a in request.adapters]}
 
     @functools.wraps(encode_prompt)
     def encode(*args: Any, **kwargs: Any) -> Any:
         arguments = bind(encode_prompt, args, kwargs)
-        key = None if arguments is None else memo_key(arguments)
+        key = None if arguments is None else memo_key(own | arguments)
         if key is not None and (known := cache.get(key)) is not None:
             return known[0]
         park(Call(request, "encode_prompt", ENCODE, _turn, {}, alone("encode_prompt")))

@@ -2,14 +2,31 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
+import pytest
+import tiny_more as more
 import tiny_pipelines as tiny
+import tiny_rare as rare
 import torch
 
 from pixwire_server.engine.hub import Hub
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import Request, StepMoment
+
+QUIET = [
+    pytest.mark.filterwarnings(f"ignore:{text}")
+    for text in (
+        # numpy on how torch implements its array protocol, raised where schedulers compute their sigmas
+        "__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+        # diffusers on its own imports
+        ".*FluxPosEmbed:FutureWarning",
+        ".*LoraLoaderMixin:FutureWarning",
+        # peft on a second adapter
+        "Already found a `peft_config`:UserWarning",
+    )
+]
+"""Marks for tests that run whole pipelines."""
 
 STEPS = (4, 6, 3, 5, 4, 6)
 GUIDANCE = (4.0, 2.5, 6.0, 1.0, 3.0, 7.0)  # 1.0: without classifier-free guidance, half the rows
@@ -23,6 +40,14 @@ class Family:
     text: Callable[[int], dict[str, object]]
     guidance: str = "guidance_scale"
     extra: Mapping[str, object] = field(default_factory=dict)
+    tolerance: float = 0.0  # in float64; some models calculate a part of them in float32 whatever they are given
+    dtype: torch.dtype = torch.float64  # the widest that the model runs in
+    enlarged: int = 1  # what sizes with pictures are multiplied by
+
+    @property
+    def pipeline_class(self) -> type[Any]:
+        made: type[Any] = get_type_hints(self.build)["return"]
+        return made
 
     def pipeline(self, dtype: torch.dtype = torch.float32) -> Any:
         pipeline = self.build().to(dtype)
@@ -36,11 +61,16 @@ class Family:
             "return_dict": False, "generator": generator(k),
         }  # fmt: skip
         arguments |= self.text(k) | dict(self.extra) | changes
-        return {name: _cast(value, dtype) for name, value in arguments.items()}
+        return {name: cast(value, dtype) for name, value in arguments.items()}
 
 
 def _prompt(k: int) -> dict[str, object]:
     return {"prompt": "cat dog " * (k + 1), "negative_prompt": "dog" * k}
+
+
+def _sprint_text(k: int) -> dict[str, object]:
+    text = tiny.masked_text(k, 5 + k, 8)
+    return {name: value for name, value in text.items() if "negative" not in name} | {"num_inference_steps": 2}
 
 
 NO_BINS = {"negative_prompt": None, "use_resolution_binning": False}
@@ -54,6 +84,31 @@ FAMILIES = {
     "sana": Family(tiny.sana, lambda k: tiny.masked_text(k, 5 + k, 8), extra=NO_BINS),
     "qwen": Family(tiny.qwen, lambda k: tiny.ragged_text(k, 5 + k), guidance="true_cfg_scale"),
     "zimage": Family(tiny.zimage, lambda k: tiny.listed_text(k, 5 + 9 * k)),
+    "sd2": Family(more.sd2, _prompt),
+    "sd35": Family(more.sd35, _prompt),
+    "lcm": Family(more.lcm, lambda k: {"prompt": "cat dog " * (k + 1)}),
+    "turbo": Family(more.turbo, _prompt, extra={"guidance_scale": 0.0}),
+    "pixart_alpha": Family(more.pixart_alpha, lambda k: tiny.masked_text(k, 5 + k, 32), extra=NO_BINS),
+    "sana_sprint": Family(
+        more.sana_sprint, _sprint_text, extra={"use_resolution_binning": False, "intermediate_timesteps": None}
+    ),
+    "chroma": Family(more.chroma, more.chroma_text),
+    "auraflow": Family(more.auraflow, lambda k: tiny.masked_text(k, 9, 32)),
+    "cogview4": Family(more.cogview4, lambda k: more.two_texts(k, 16, 32)),
+    "cogview3": Family(more.cogview3, lambda k: more.two_texts(k, 16, 32)),
+    "flux2": Family(more.flux2, lambda k: {"prompt_embeds": tiny.noise(1, 12, 16, seed=k)}, enlarged=2),
+    "flux2_klein": Family(more.flux2_klein, lambda k: more.two_texts(k, 12, 16), enlarged=2),
+    "hunyuan_dit": Family(
+        more.hunyuan_dit, more.hunyuan_dit_text, extra={"use_resolution_binning": False}, tolerance=1e-5
+    ),
+    "hunyuan_image": Family(more.hunyuan_image, more.hunyuan_image_text, guidance="distilled_guidance_scale"),
+    "lumina": Family(more.lumina, lambda k: tiny.masked_text(k, 9, 32), extra={"clean_caption": False}),
+    "flux_kontext": Family(rare.flux_kontext, tiny.flux_text, extra={"max_area": 32 * 32, "_auto_resize": False}),
+    "ovis": Family(rare.ovis, lambda k: more.two_texts(k, 12, 32), extra={"negative_prompt": None}),
+    "bria": Family(rare.bria, lambda k: more.two_texts(k, 12, 32)),
+    "prx": Family(rare.prx, lambda k: tiny.masked_text(k, 9, 32), extra={"use_resolution_binning": False}),
+    "kandinsky5": Family(rare.kandinsky5, rare.kandinsky5_text, tolerance=1e-5, dtype=torch.float32),
+    "krea2": Family(rare.krea2, rare.krea2_text),
 }
 
 
@@ -61,9 +116,10 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def _cast(value: object, dtype: torch.dtype) -> object:
+def cast(value: object, dtype: torch.dtype) -> object:
+    """Tensors of floating point numbers as `dtype`, also in lists; anything else as it is."""
     if isinstance(value, list):
-        return [_cast(item, dtype) for item in value]
+        return [cast(item, dtype) for item in value]
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
@@ -99,8 +155,8 @@ class Lab:
     def ended(self, request: Request) -> None:
         self.events.append(("ended", request.handle))
 
-    def submit(self, handle: int, arguments: Mapping[str, Any], scheduler: Any = None) -> Request:
-        self.requests[handle] = Request(handle, arguments, scheduler)
+    def submit(self, handle: int, arguments: Mapping[str, Any], scheduler: Any = None, **options: Any) -> Request:
+        self.requests[handle] = Request(handle, arguments, scheduler, **options)
         self.hub.submit(self.requests[handle])
         return self.requests[handle]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,12 @@ def test_what_is_not_understood_runs_alone(change: dict[str, Any]) -> None:
     changed = unet_arguments(**change)
     assert signature(changed).alone
     assert not share(changed, changed)
+
+
+def test_a_call_that_runs_alone_says_why() -> None:
+    assert signature(unet_arguments(a_new_argument=[1, 2])).why == "no rule for a_new_argument (list)"
+    assert signature(unet_arguments(sample=None)).why.startswith("none of sample, hidden_states, z, x tells")
+    assert signature(unet_arguments(timestep=torch.zeros(3))).why == "timestep is not what its rule TIME expects"
 
 
 def test_an_unknown_scalar_is_a_constant() -> None:
@@ -210,6 +217,28 @@ def test_lists_of_rows_are_divided_by_entries() -> None:
 def test_answers_without_rows_are_not_divided(output: Any) -> None:
     with pytest.raises(collate.NotRowsError):
         collate.scatter(output, [1, 2], in_lists=False)
+
+
+def test_weights_of_a_controlnet_become_one_a_row_where_they_differ() -> None:
+    def arguments(rows: int, scale: float) -> dict[str, Any]:
+        return {"sample": torch.zeros(rows, 4, 2, 2), "conditioning_scale": scale}
+
+    model = "ControlNetModel"
+    calls = [call(arguments(2, 0.5), model), call(arguments(1, 1.5), model)]
+    assert calls[0].signature.key == calls[1].signature.key
+    joined = collate.gather(calls)["conditioning_scale"]
+    assert (joined.flatten().tolist(), tuple(joined.shape)) == ([0.5, 0.5, 1.5], (3, 1, 1, 1))
+    assert collate.gather(calls[:1] * 2)["conditioning_scale"] == 0.5
+    assert not share(arguments(2, 0.5), arguments(2, 1.5), model, ragged=False)
+    assert signature(arguments(1, [0.5]), model).alone  # type: ignore[arg-type]
+
+
+def test_distributions_of_latents_are_divided_and_joined() -> None:
+    parameters = torch.randn(3, 8, 2, 2)
+    parts = collate.scatter((DiagonalGaussianDistribution(parameters),), [1, 2], in_lists=False)
+    assert torch.equal(parts[1][0].mean, DiagonalGaussianDistribution(parameters[1:]).mean)
+    whole = collate.concatenate(parts, in_lists=False)[0]
+    assert torch.equal(whole.parameters, parameters)
 
 
 def test_masks_are_made_where_text_was_padded() -> None:

@@ -189,6 +189,22 @@ def test_out_of_memory_at_one_row_fails_the_request(pipeline: Any) -> None:
     assert is_out_of_memory(error)
 
 
+def test_answers_that_cannot_be_divided_are_computed_alone_from_then_on(pipeline: Any) -> None:
+    rows: list[int] = []
+    watch_rows(pipeline.unet, lambda sample, *_, **__: rows.append(len(sample)))
+    forward = pipeline.unet.forward
+
+    @functools.wraps(forward)
+    def with_extra(*args: Any, **kwargs: Any) -> Any:
+        return (*forward(*args, **kwargs), "not rows")
+
+    pipeline.unet.forward = with_extra
+    jobs = [job(k, num_inference_steps=2, guidance_scale=4.0) for k in range(2)]
+    lab = run_all(pipeline, jobs)
+    assert rows == [4, 2, 2, 2, 2], "one shared pass was tried, then none"
+    assert all(request.error is None for request in lab.requests.values())
+
+
 # ---------------------------------------------------------------------------------------------- turns
 
 

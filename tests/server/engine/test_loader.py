@@ -11,12 +11,16 @@ import diffusers
 import pytest
 import tiny_pipelines as tiny
 import torch
+from diffusers import PerturbedAttentionGuidance
+from tiny_more import hunyuan_image, sana_sprint
+from tiny_rare import flux_kontext
 
 from pixwire_server.engine import arguments
-from pixwire_server.engine.api import EngineConfig, GenerateTask
+from pixwire_server.engine.api import TXT2IMG, EngineConfig, GenerateTask, TaskInput
 from pixwire_server.engine.card import check_pipeline, check_pipeline_class, describe
 from pixwire_server.engine.folder import ModelRefusedError
 from pixwire_server.engine.loader import choose_device, choose_dtype, load
+from pixwire_server.engine.variants import Variant, variants
 
 
 @pytest.fixture
@@ -135,9 +139,13 @@ def test_a_safety_checker_is_not_loaded(folder: Path) -> None:
     ("name", "why"),
     [
         ("StableDiffusionImg2ImgPipeline", "needs an image"),
+        ("StableDiffusionUpscalePipeline", "needs an image"),
         ("StableDiffusionPAGPipeline", "attention processors"),
-        ("StableDiffusionControlNetPipeline", "needs a control image"),
+        ("StableDiffusion3ControlNetPipeline", "global random state"),
+        ("SanaControlNetPipeline", "needs a control image"),
         ("KandinskyCombinedPipeline", "chain of several pipelines"),
+        ("StableDiffusionSAGPipeline", "diffusers has deprecated it"),
+        ("QwenImageEditPipeline", "needs an image"),
         ("DDPMPipeline", "takes no prompt"),
         ("WanPipeline", "takes no num_images_per_prompt"),
     ],
@@ -165,12 +173,21 @@ def test_a_sampler_that_ignores_seeds_is_refused() -> None:
         check_pipeline(pipeline)
 
 
+def test_a_guidance_that_may_change_the_model_is_refused() -> None:
+    pipeline = hunyuan_image()
+    check_pipeline(pipeline)
+    pipeline.guider = PerturbedAttentionGuidance(perturbed_guidance_layers=[0])
+    with pytest.raises(ModelRefusedError, match="guidance PerturbedAttentionGuidance: it may change the model"):
+        check_pipeline(pipeline)
+
+
 @pytest.mark.parametrize(
     ("build", "multiple", "side"),
     [(tiny.sd3, 8, 32), (tiny.flux, 8, 256), (tiny.pixart, 8, 16), (tiny.sana, 8, 64), (tiny.zimage, 8, 1024)],
 )
 def test_sizes_follow_the_components(build: Callable[[], Any], multiple: int, side: int, tmp_path: Path) -> None:
-    card = describe(build(), tmp_path, "float32")
+    pipeline = build()
+    card = describe(pipeline, variants(pipeline), tmp_path, "float32")
     assert (card.size_multiple, card.default_width, card.default_height) == (multiple, side, side)
 
 
@@ -205,21 +222,58 @@ TASK = GenerateTask(1, "a cat", "", 32, 32, 5, 4.0, 7)
 def test_tasks_that_do_not_fit_the_model_are_refused_by_name(folder: Path, change: dict[str, Any], words: str) -> None:
     model = load(config(folder))
     with pytest.raises(arguments.InvalidTaskError) as caught:
-        arguments.check(replace(TASK, **change), model.card, model.parameters)
+        arguments.check(replace(TASK, **change), model.card, model.variants)
     assert words in str(caught.value)
 
 
 def test_a_negative_prompt_needs_a_pipeline_that_takes_one(folder: Path) -> None:
     model = load(config(folder))
-    parameters = {name: p for name, p in model.parameters.items() if name != "negative_prompt"}
+    variant = model.variants[TXT2IMG, False]
+    parameters = {name: p for name, p in variant.parameters.items() if name != "negative_prompt"}
+    without = {(TXT2IMG, False): Variant(variant.pipeline, parameters)}
     with pytest.raises(arguments.InvalidTaskError, match="negative_prompt"):
-        arguments.check(replace(TASK, negative_prompt="a dog"), model.card, parameters)
+        arguments.check(replace(TASK, negative_prompt="a dog"), model.card, without)
 
 
 def test_every_image_has_a_generator_of_its_own(folder: Path) -> None:
     model = load(config(folder))
-    built = arguments.build(replace(TASK, count=3, seed=2**63 - 1), model.card, model.parameters)
+    variant = model.variants[TXT2IMG, False]
+    built = arguments.build(replace(TASK, count=3, seed=2**63 - 1), variant, {})
     assert [g.initial_seed() for g in built["generator"]] == [2**63 - 1 + i for i in range(3)]
     assert built["num_images_per_prompt"] == 3
-    single = arguments.build(TASK, model.card, model.parameters)
+    single = arguments.build(TASK, variant, {})
     assert single["generator"].initial_seed() == 7
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(2, "left out"), (5, None)])
+def test_a_default_for_two_steps_is_not_used_for_others(steps: int, expected: str | None, tmp_path: Path) -> None:
+    variant = variants(sana_sprint())[TXT2IMG, False]
+    built = arguments.build(replace(TASK, steps=steps), variant, {})
+    assert built.get("intermediate_timesteps", "left out") == expected
+
+
+def test_an_editing_model_takes_no_strength(tmp_path: Path) -> None:
+    pipeline = flux_kontext()
+    found = variants(pipeline)
+    card = describe(pipeline, found, tmp_path, "float32")
+    assert (card.kinds, card.default_strength) == (("txt2img", "img2img", "inpaint"), 1.0)
+    task = replace(TASK, kind="img2img", inputs=(TaskInput("image", "", "image/png"),), strength=1.0, count=2)
+    variant = arguments.check(task, card, found)
+    assert arguments.build(task, variant, {"image": "picture"})["image"] == "picture"
+    with pytest.raises(arguments.InvalidTaskError, match=r"strength = 0.5: .* edits as the prompt says"):
+        arguments.check(replace(task, strength=0.5), card, found)
+
+
+@pytest.mark.parametrize(("build", "takes"), [(tiny.flux, False), (tiny.qwen, True), (tiny.sd3, True)])
+def test_a_negative_prompt_that_would_be_ignored_is_refused(
+    build: Callable[[], Any], takes: bool, tmp_path: Path
+) -> None:
+    pipeline = build()
+    found = variants(pipeline)
+    card = replace(describe(pipeline, found, tmp_path, "float32"), max_width=64, max_height=64)
+    task = replace(TASK, negative_prompt="a dog")
+    if takes:
+        assert arguments.build(task, arguments.check(task, card, found), {})["negative_prompt"] == "a dog"
+    else:
+        with pytest.raises(arguments.InvalidTaskError, match=r"negative_prompt: .* takes none; leave it out"):
+            arguments.check(task, card, found)

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import uvloop
+from PIL import Image
 
 from pixwire_server.engine.api import (
     EXIT_REFUSED,
@@ -31,6 +33,7 @@ from pixwire_server.engine.api import (
     Report,
     Started,
     Submit,
+    TaskInput,
 )
 from pixwire_server.engine.child import LineFormatter
 from pixwire_server.engine.process import EngineProcess
@@ -88,7 +91,7 @@ def assert_reaped(pid: int | None) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-async def test_a_child_serves_cancels_and_stops(watched: Watched, saved_model: Path) -> None:
+async def test_a_child_serves_cancels_and_stops(watched: Watched, saved_model: Path, tmp_path: Path) -> None:
     engine = watched.engine
     await engine.start(config(saved_model))
     engine.send(Submit(task(1)))  # before Ready: it waits in the socket
@@ -110,6 +113,11 @@ async def test_a_child_serves_cancels_and_stops(watched: Watched, saved_model: P
 
     engine.send(Submit(GenerateTask(3, "cat", "", 33, 32, 3, 4.0, 0)))
     assert (await watched.first(Failed, 3)).kind == "invalid_argument"
+
+    Image.linear_gradient("L").save(tmp_path / "image", "PNG")
+    image = TaskInput("image", str(tmp_path / "image"), "image/png")
+    engine.send(Submit(replace(task(5, steps=6), kind="img2img", strength=0.5, inputs=(image,))))
+    assert (await watched.first(Finished, 5)).stats.passes == 3
     await watched.first(Heartbeat)
     assert engine.alive
     engine.send(Submit(task(4, steps=200)))

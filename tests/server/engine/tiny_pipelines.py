@@ -5,7 +5,6 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLQwenImage,
-    ControlNetModel,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -22,7 +21,6 @@ from diffusers import (
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
-    StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -54,12 +52,13 @@ def text_encoder(projection: bool = False, width: int = 32) -> torch.nn.Module:
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
 
 
-def kl_vae(latents: int = 4, **config: object) -> AutoencoderKL:
+def kl_vae(latents: int = 4, blocks: tuple[int, ...] = (16, 32), **config: object) -> AutoencoderKL:
     torch.manual_seed(1)
     return AutoencoderKL(
-        in_channels=3, out_channels=3, block_out_channels=(16, 32), latent_channels=latents, norm_num_groups=8,
+        in_channels=3, out_channels=3, block_out_channels=blocks, latent_channels=latents, norm_num_groups=8,
         layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **config,
+        down_block_types=("DownEncoderBlock2D",) * len(blocks), up_block_types=("UpDecoderBlock2D",) * len(blocks),
+        **config,
     ).eval()  # fmt: skip
 
 
@@ -82,21 +81,6 @@ def sd15(scheduler: object = None) -> StableDiffusionPipeline:
     )  # fmt: skip
 
 
-def controlnet() -> StableDiffusionControlNetPipeline:
-    """As `sd15`, with a ControlNet: two models in every step."""
-    base = sd15()
-    torch.manual_seed(2)
-    net = ControlNetModel(
-        in_channels=4, block_out_channels=(32, 64), layers_per_block=1, norm_num_groups=16, cross_attention_dim=32,
-        attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        conditioning_embedding_out_channels=(16, 32),
-    ).eval()  # fmt: skip
-    for convolution in net.controlnet_down_blocks:
-        torch.nn.init.normal_(convolution.weight)  # new ones are zero and would hide every mistake
-    parts = {name: part for name, part in base.components.items() if name != "image_encoder"}
-    return StableDiffusionControlNetPipeline(**parts, controlnet=net, requires_safety_checker=False)
-
-
 def sdxl() -> StableDiffusionXLPipeline:
     """UNet with added conditions, two text encoders, Euler."""
     model = unet(
@@ -106,7 +90,9 @@ def sdxl() -> StableDiffusionXLPipeline:
         transformer_layers_per_block=(1, 2), projection_class_embeddings_input_dim=6 * 8 + 32, cross_attention_dim=64,
     )  # fmt: skip
     return StableDiffusionXLPipeline(
-        vae=kl_vae(), text_encoder=text_encoder(), text_encoder_2=text_encoder(projection=True), tokenizer=tokenizer(),
+        # Without force_upcast: the plain pipeline narrows the VAE to float32 to encode, also from float64.
+        vae=kl_vae(force_upcast=False), text_encoder=text_encoder(), text_encoder_2=text_encoder(projection=True),
+        tokenizer=tokenizer(),
         tokenizer_2=tokenizer(), unet=model, add_watermarker=False,
         scheduler=EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading"),
     )  # fmt: skip
@@ -116,11 +102,11 @@ def sd3() -> StableDiffusion3Pipeline:
     """MMDiT, flow matching."""
     torch.manual_seed(0)
     model = SD3Transformer2DModel(
-        sample_size=16, patch_size=1, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=4,
-        caption_projection_dim=32, joint_attention_dim=64, pooled_projection_dim=64, out_channels=4,
+        sample_size=16, patch_size=1, in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+        caption_projection_dim=32, joint_attention_dim=64, pooled_projection_dim=64, out_channels=16,
     ).eval()  # fmt: skip
     return StableDiffusion3Pipeline(
-        transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=kl_vae(**FLOW_VAE),
+        transformer=model, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=kl_vae(16, **FLOW_VAE),
         text_encoder=text_encoder(projection=True), tokenizer=tokenizer(), text_encoder_2=text_encoder(projection=True),
         tokenizer_2=tokenizer(), text_encoder_3=None, tokenizer_3=None,
     )  # fmt: skip

@@ -1,0 +1,28 @@
+"""The table of families tells what the tests here show."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from hub_lab import FAMILIES
+from test_control import MODELS
+from test_variants import KINDS
+
+from pixwire_server.engine.variants import FAMILIES as TABLE
+
+TEXT = (Path(__file__).parents[3] / "docs" / "families.md").read_text(encoding="utf-8")
+MADE_ANEW = "run python tests/server/engine/write_families.py"
+
+
+def test_every_tested_family_is_in_the_table() -> None:
+    tested = TEXT.split("## Tested")[1].split("##")[0]
+    for name, family in FAMILIES.items():
+        assert f"| `{family.pipeline_class.__name__}` | txt2img | batches |" in tested, MADE_ANEW
+        found = next((row for row in TABLE if row.txt2img == family.pipeline_class.__name__), None)
+        for (kind, _), pipeline in found.classes().items() if found else ():
+            if kind in KINDS.get(name, ()) and "ControlNet" not in pipeline:
+                assert f"| `{pipeline}` | {kind} | batches |" in tested, MADE_ANEW
+    assert tested.count("with control | batches |") == sum(len(kinds) for _, kinds in MODELS.values()), MADE_ANEW
+
+
+def test_the_table_is_about_the_installed_diffusers() -> None:
+    assert f"with diffusers {version('diffusers')}," in TEXT, MADE_ANEW
