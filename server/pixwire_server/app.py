@@ -1,6 +1,7 @@
 """The composition root: builds the parts out of the configuration, runs them until a signal, takes them down.
 
-start: sockets bound -> journal, engine and jobs ready -> door open -> one line on stdout
+start: tokens and certificates read, sockets bound -> journal, engine and jobs ready -> door open -> a line on stdout
+SIGHUP: tokens and certificates are read again
 stop:  no new connections, GOAWAY -> running jobs finish -> images on their way arrive -> engine and journal closed
 """
 
@@ -11,6 +12,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +21,11 @@ import uvloop
 
 from pixwire_server import logs
 from pixwire_server.config import ServerConfig
+from pixwire_server.doors.access import Access, AccessError
 from pixwire_server.doors.door import Door
 from pixwire_server.doors.listeners import Listener, ListenError, bind_all
 from pixwire_server.doors.settings import DoorSettings
+from pixwire_server.doors.tls import TlsFiles
 from pixwire_server.engine.api import EngineConfig
 from pixwire_server.engine.process import EngineProcess
 from pixwire_server.jobs import Jobs, JobsSettings, StartupError, open_jobs
@@ -43,19 +47,21 @@ class StoppedError(Exception):
 
 
 class Signals:
-    """Counts SIGTERM and SIGINT: the first asks for a drain, the second for an immediate stop."""
+    """Counts SIGTERM and SIGINT: the first asks for a drain, the second for an immediate stop. SIGHUP: `on_reload`."""
 
     def __init__(self) -> None:
+        self.on_reload: Callable[[], None] = lambda: log.info("SIGHUP: nothing was read so far")
         self._loop = asyncio.get_running_loop()
         self._received: list[asyncio.Future[signal.Signals]] = [self._loop.create_future(), self._loop.create_future()]
 
     def __enter__(self) -> "Signals":
         for number in _SIGNALS:
             self._loop.add_signal_handler(number, self._on_signal, number)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: self.on_reload())
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in _SIGNALS:
+        for number in (*_SIGNALS, signal.SIGHUP):
             self._loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
@@ -104,6 +110,7 @@ async def serve(
     """The whole life of the server; `announce` gets the one line that says where it listens. Returns the exit code."""
     with Signals() as signals:
         try:
+            access = open_access(config)
             listeners = await bind_all(config.listen)
             settings = jobs_settings(config)
             log.info("loading %s; jobs and images are in %s", settings.engine.model_dir, settings.data_dir)
@@ -116,11 +123,11 @@ async def serve(
         except StoppedError:
             log.info("stopped before the engine was ready")
             return EXIT_DRAINED
-        except (ListenError, StartupError) as error:
+        except (ListenError, StartupError, *AccessError) as error:
             print(f"pixwire serve: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            return await unless(signals.second, _serve(config, announce, signals, jobs, listeners))
+            return await unless(signals.second, _serve(config, announce, signals, jobs, listeners, access))
         except StoppedError:
             number = signals.second.result()
             log.warning("%s again: stopped at once", number.name)
@@ -128,12 +135,18 @@ async def serve(
 
 
 async def _serve(
-    config: ServerConfig, announce: Callable[[str], None], signals: Signals, jobs: Jobs, listeners: list[Listener]
+    config: ServerConfig,
+    announce: Callable[[str], None],
+    signals: Signals,
+    jobs: Jobs,
+    listeners: list[Listener],
+    access: Access,
 ) -> int:
     """From ready jobs to closed ones."""
-    door = Door(jobs, door_settings(config, jobs.server_id))
+    door = Door(jobs, door_settings(config, jobs.server_id), access.tokens, access.tls)
     try:
         await door.open(listeners)
+        signals.on_reload = partial(access.reload, door)
         urls = ", ".join(listener.address.url for listener in listeners)
         announce(f"pixwire: listening on {urls} (model {jobs.card.name}, device {jobs.card.device})")
         await asyncio.wait((signals.first, jobs.fatal), return_when=asyncio.FIRST_COMPLETED)
@@ -166,7 +179,25 @@ def jobs_settings(config: ServerConfig) -> JobsSettings:
         exact=config.exact,
         log_level=config.log_level.upper(),
     )
-    return JobsSettings(data_dir=config.data_dir, engine=engine, queue_limit=config.queue_limit)
+    return JobsSettings(
+        data_dir=config.data_dir,
+        engine=engine,
+        queue_limit=config.queue_limit,
+        principal_queue_limit=config.principal_queue_limit,
+        max_upload_bytes=config.max_upload_bytes,
+        upload_bytes=config.upload_bytes,
+        retain_s=config.retain_s,
+        dedupe_s=config.dedupe_s,
+        retain_bytes=config.retain_bytes,
+    )
+
+
+def open_access(config: ServerConfig) -> Access:
+    """The tokens and certificates that the configuration names. Raises what AccessError holds."""
+    tls = None
+    if config.tls_cert is not None and config.tls_key is not None:
+        tls = TlsFiles(config.tls_cert, config.tls_key, config.tls_client_ca)
+    return Access(config.tokens, tls)
 
 
 def door_settings(config: ServerConfig, server_id: str) -> DoorSettings:
@@ -176,12 +207,18 @@ def door_settings(config: ServerConfig, server_id: str) -> DoorSettings:
         server_id=server_id,
         epoch=secrets.token_hex(8),
         max_connections=config.max_connections,
+        max_connections_per_address=config.max_connections_per_address,
         max_streams=config.max_streams,
+        stream_rate=config.stream_rate,
+        max_upload=config.max_upload_bytes,
+        retain_s=config.retain_s,
+        dedupe_s=config.dedupe_s,
         handshake_timeout_s=config.handshake_timeout_s,
         frame_timeout_s=config.frame_timeout_s,
         idle_timeout_s=config.idle_timeout_s,
         ping_timeout_s=config.ping_timeout_s,
         write_stall_s=config.write_stall_s,
+        upload_stall_s=config.upload_stall_s,
     )
 
 

@@ -1,10 +1,14 @@
-"""`pixwire serve`: flags made from the configuration's fields, then the server until a signal ends it."""
+"""`pixwire serve`: flags made from the configuration's fields, then the server until a signal ends it.
+
+`pixwire-server token PRINCIPAL` makes a token for it.
+"""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from pixwire_server import token_command
 from pixwire_server.config import ConfigError, FieldHelp, describe_fields, load, suggest
 
 PROGRAM = "pixwire serve"
@@ -19,8 +23,11 @@ examples:
   pixwire serve --model ./my-model --device cuda             a diffusers folder on a GPU
   pixwire serve --listen pixwire+unix:///run/pixwire.sock    a Unix socket, for programs on this machine
   pixwire serve --listen 127.0.0.1:0                         any free port; the line on stdout says which
+  pixwire serve --listen pixwires://0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
+                                                             encrypted, for whoever has a token
   PIXWIRE_LOG_LEVEL=debug pixwire serve --config server.toml
 
+`python -m pixwire_server token PRINCIPAL` makes a token. SIGHUP reads tokens and certificates again.
 The first SIGTERM or SIGINT drains: running jobs finish (--drain-grace-s), waiting jobs stay on disk for the next start.
 A second one stops at once. Exit codes: 0 drained, 1 could not start or lost its engine, 2 bad configuration.
 """
@@ -41,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser for `describe_fields()`; a flag that is not given leaves no value, so that other sources count."""
     parser = _Parser(
         prog=PROGRAM,
+        usage="%(prog)s [OPTION VALUE]...",  # all of them in a row would help nobody
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +89,15 @@ def _add(group: argparse._ArgumentGroup, field: FieldHelp) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the server; returns the process's exit code. argparse itself exits for --help and for unknown flags."""
+    """Run the server, or the command `token`; returns the process's exit code. argparse itself exits for --help and for
+    unknown flags.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments.pop(0) if arguments and arguments[0] in _COMMANDS else "serve"
+    return _COMMANDS[command](arguments)
+
+
+def _serve(argv: Sequence[str]) -> int:
     flags = vars(build_parser().parse_args(argv))
     config_file = flags.pop("config", None)
     try:
@@ -94,3 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pixwire_server import app  # after the configuration is known to be good: loading it takes a moment
 
     return app.run(config)
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {"serve": _serve, "token": token_command.main}

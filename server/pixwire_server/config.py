@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import platformdirs
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic import Field, PlainValidator, ValidationError
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -26,36 +26,15 @@ from pydantic_settings import (
 )
 
 from pixwire_protocol.registry import LIMITS
+from pixwire_server.config_values import File, Folder, ModelFolder, addresses
 from pixwire_server.doors import address
-from pixwire_server.doors.address import Address, TcpAddress, parse_address
+from pixwire_server.doors.address import Address, TcpAddress
 
 ENV_PREFIX = "PIXWIRE_"
 
 
 class ConfigError(Exception):
     """The configuration cannot be used. One line for each field: its value, where that came from, what is allowed."""
-
-
-def _addresses(value: object) -> tuple[Address, ...]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError("one address or a list of addresses is needed")
-    return tuple(parse_address(part) for text in texts for part in text.split(","))
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError("a path is needed")
-    return Path(value).expanduser().absolute()
-
-
-def _model_folder(value: object) -> Path | None:
-    if value is None:
-        return None
-    path = _path(value)
-    if not (path / "model_index.json").is_file():
-        raise ValueError("this folder holds no model_index.json" if path.is_dir() else "there is no such folder")
-    return path
 
 
 def _field(
@@ -66,16 +45,27 @@ def _field(
     return Field(description=description, json_schema_extra=extra, **kwargs)
 
 
-def _wire_limit(name: str, description: str) -> Any:
+_LISTEN, _ACCESS, _ENGINE, _QUEUE, _LIMITS, _LOG = (
+    "connections",
+    "encryption and access",
+    "model and engine",
+    "jobs",
+    "limits and timeouts",
+    "logging",
+)
+_DAY_S = 86_400.0
+_YEAR_S = 366 * _DAY_S
+_MIB = 1 << 20
+
+
+def _wire_limit(name: str, description: str, group: str = _LIMITS) -> Any:
     """A field for a limit of the protocol, with the registry's default and range; milliseconds become seconds."""
     limit = LIMITS[name]
     if limit.unit != "ms":
-        return _field(_LIMITS, description, metavar="N", default=limit.default, ge=limit.minimum, le=limit.maximum)
+        metavar = "BYTES" if limit.unit == "bytes" else "N"
+        return _field(group, description, metavar=metavar, default=limit.default, ge=limit.minimum, le=limit.maximum)
     low, high = limit.minimum / 1000, limit.maximum / 1000
-    return _field(_LIMITS, description, metavar="SECONDS", default=limit.default / 1000, ge=low, le=high)
-
-
-_LISTEN, _ENGINE, _QUEUE, _LIMITS, _LOG = "connections", "model and engine", "jobs", "limits and timeouts", "logging"
+    return _field(group, description, metavar="SECONDS", default=limit.default / 1000, ge=low, le=high)
 
 
 class ServerConfig(BaseSettings):
@@ -83,27 +73,99 @@ class ServerConfig(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=())
 
-    listen: Annotated[tuple[Address, ...], NoDecode, PlainValidator(_addresses)] = _field(
+    listen: Annotated[tuple[Address, ...], NoDecode, PlainValidator(addresses)] = _field(
         _LISTEN,
         "Address to serve PXW on; repeat the flag, or separate with commas, for several. Port 0 takes any free port.",
         metavar="ADDRESS",
         allowed=address.SYNTAX,
         default=TcpAddress("127.0.0.1").url,
     )
-    data_dir: Annotated[Path, BeforeValidator(_path)] = _field(
+    tls_cert: File = _field(
+        _ACCESS,
+        "Certificate with its chain, for pixwires:// addresses. Read again on SIGHUP.",
+        metavar="FILE",
+        allowed="a PEM file",
+        shown="none",
+        default=None,
+    )
+    tls_key: File = _field(
+        _ACCESS, "Private key of that certificate.", metavar="FILE", allowed="a PEM file", shown="none", default=None
+    )
+    tls_client_ca: File = _field(
+        _ACCESS,
+        "Who signs the clients' certificates: a client is the principal its certificate names. Without tokens every"
+        " client needs a certificate.",
+        metavar="FILE",
+        allowed="a PEM file",
+        shown="none",
+        default=None,
+    )
+    tokens: File = _field(
+        _ACCESS,
+        "TOML list of the tokens that let clients in, and whose they are; make an entry with `token PRINCIPAL`. Read"
+        " again on SIGHUP. Without it everybody who can connect may do everything.",
+        metavar="FILE",
+        allowed="a TOML file with [[token]] tables",
+        shown="none",
+        default=None,
+    )
+    allow_insecure_auth: bool = _field(
+        _ACCESS,
+        "Take tokens also over unencrypted connections from other machines, where others may read them.",
+        default=False,
+    )
+    data_dir: Folder = _field(
         _QUEUE,
         "Folder of the job journal and the images. One server at a time; made if it is missing.",
         metavar="DIR",
         allowed="a folder",
         default=platformdirs.user_data_path("pixwire", appauthor=False),
     )
-    queue_limit: int = _field(
+    queue_limit: int = _wire_limit("queue_limit", "Jobs that may wait. One more is refused with QUEUE_FULL.", _QUEUE)
+    principal_queue_limit: int | None = _field(
         _QUEUE,
-        "Jobs that may wait. One more is refused with QUEUE_FULL.",
+        "Of these, jobs of one principal. One more is refused with QUOTA_EXCEEDED.",
         metavar="N",
-        default=1000,
+        allowed="an integer from 1 to 1000000",
+        shown="the queue limit",
+        default=None,
         ge=1,
         le=1_000_000,
+    )
+    max_upload_bytes: int = _field(
+        _QUEUE,
+        "Largest image a client may send with a job; 0 takes none.",
+        metavar="BYTES",
+        default=64 * _MIB,
+        ge=0,
+        le=1 << 40,
+    )
+    upload_bytes: int = _wire_limit(
+        "upload_bytes", "Uploads under way, all clients together. More is refused with QUOTA_EXCEEDED.", _QUEUE
+    )
+    retain_s: float = _field(
+        _QUEUE,
+        "How long the images of a job stay after its end.",
+        metavar="SECONDS",
+        default=_DAY_S,
+        ge=0,
+        le=10 * _YEAR_S,
+    )
+    dedupe_s: float = _field(
+        _QUEUE,
+        "How long the id of a job stays known after its end; not shorter than --retain-s.",
+        metavar="SECONDS",
+        default=7 * _DAY_S,
+        ge=0,
+        le=10 * _YEAR_S,
+    )
+    retain_bytes: int = _field(
+        _QUEUE,
+        "Bytes of images kept in all; the jobs that ended first lose theirs. 0: no limit.",
+        metavar="BYTES",
+        default=20 * 1024 * _MIB,
+        ge=0,
+        le=1 << 60,
     )
     drain_grace_s: float = _field(
         _QUEUE,
@@ -113,7 +175,7 @@ class ServerConfig(BaseSettings):
         ge=0,
         le=3600,
     )
-    model: Annotated[Path | None, BeforeValidator(_model_folder)] = _field(
+    model: ModelFolder = _field(
         _ENGINE,
         "Folder of a diffusers text-to-image pipeline.",
         metavar="DIR",
@@ -146,15 +208,18 @@ class ServerConfig(BaseSettings):
     max_rows: int = _field(
         _ENGINE, "Latents in one forward pass of the denoiser.", metavar="N", default=16, ge=1, le=1024
     )
-    max_connections: int = _field(
-        _LIMITS, "Connections open at a time. One more is closed at once.", metavar="N", default=1024, ge=1, le=65536
+    max_connections: int = _wire_limit("max_connections", "Connections open at a time. One more is refused.")
+    max_connections_per_address: int = _wire_limit(
+        "max_connections_per_address", "Of these, connections from one address; this machine itself is not counted."
     )
     max_streams: int = _wire_limit("max_streams", "Requests open at a time on one connection.")
+    stream_rate: int = _wire_limit("stream_rate", "Requests per second on one connection, on average.")
     handshake_timeout_s: float = _wire_limit("handshake_ms", "Time a new connection has for its handshake.")
     frame_timeout_s: float = _wire_limit("frame_ms", "Time a frame may take from its first byte to its last.")
     idle_timeout_s: float = _wire_limit("idle_ms", "Silence after which a connection has to answer a PING.")
     ping_timeout_s: float = _wire_limit("ping_timeout_ms", "Time for that answer before the connection is closed.")
     write_stall_s: float = _wire_limit("write_stall_ms", "A connection that reads nothing for this long is closed.")
+    upload_stall_s: float = _wire_limit("upload_stall_ms", "An upload that sends nothing for this long is given up.")
     log_level: Literal["debug", "info", "warning", "error"] = _field(
         _LOG, "Least severity written to stderr.", default="info"
     )
@@ -243,9 +308,45 @@ def load(flags: Mapping[str, object], config_file: str | None = None) -> ServerC
         values |= layer
         origins |= {name: origin(fields[name]) for name in layer}
     try:
-        return ServerConfig(**values)
+        config = ServerConfig(**values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(fields, origins, error))) from None
+    if problems := contradictions(config):
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def contradictions(config: ServerConfig) -> list[str]:
+    """What does not go together in a configuration whose fields are all right, one line each."""
+    encrypted = [address.url for address in config.listen if address.tls]
+    exposed = [address.url for address in config.listen if not address.tls and not address.is_local]
+    rules = (
+        (
+            bool(encrypted) and not (config.tls_cert and config.tls_key),
+            f"listen = {', '.join(encrypted)} needs tls_cert and tls_key",
+        ),
+        (
+            not encrypted and any((config.tls_cert, config.tls_key, config.tls_client_ca)),
+            "tls_cert, tls_key and tls_client_ca are for pixwires:// addresses, and listen has none:"
+            " nothing would be encrypted",
+        ),
+        (
+            bool(exposed) and config.tokens is not None and not config.allow_insecure_auth,
+            f"tokens would cross the network readable on listen = {', '.join(exposed)}; use pixwires://, or"
+            " allow_insecure_auth if something else encrypts it",
+        ),
+        (
+            config.dedupe_s < config.retain_s,
+            f"dedupe_s = {config.dedupe_s:g} is shorter than retain_s = {config.retain_s:g};"
+            " the id of a job has to be known as long as its images are",
+        ),
+        (
+            config.max_upload_bytes > config.upload_bytes,
+            f"max_upload_bytes = {config.max_upload_bytes} is more than upload_bytes = {config.upload_bytes},"
+            " the room for all uploads",
+        ),
+    )
+    return [text for broken, text in rules if broken]
 
 
 def _explain(fields: Mapping[str, FieldHelp], origins: Mapping[str, str], error: ValidationError) -> list[str]:

@@ -1,22 +1,46 @@
 """What a door needs of Jobs, and nothing more. The real one is `pixwire_server.jobs.Jobs`."""
 
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pixwire_protocol.status import JobStatus
-from pixwire_server.jobs import JobEvent, OpenArtifact, Submitted, Watch
+from pixwire_protocol.attachments import Attachment
+from pixwire_protocol.status import JobStatus, ModelInfo
+from pixwire_server.jobs import JobEvent, JobPage, OpenArtifact, Submitted, Trace, Upload, Watch
 
 
 class JobsPort(Protocol):
     """Called in the event loop; nothing here blocks.
 
     A future that is done on return had its answer in memory. Refusals are `RequestError`, set on the future; `submit`
-    may also raise them at once.
+    and `begin_upload` may also raise them at once.
     """
 
-    def submit(self, principal: str, job_id: str, kind: str, params_tail: bytes) -> "Future[Submitted]":
+    def submit(
+        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+    ) -> "Future[Submitted]":
         """Accept a job; resolves when it is on disk."""
+        ...
+
+    def begin_upload(
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        attachments: tuple[Attachment, ...],
+        *,
+        trace: Trace | None = None,
+    ) -> "Future[Submitted | Upload]":
+        """Accept a job whose attachments follow; Submitted when no more bytes are needed."""
+        ...
+
+    def list_jobs(self, principal: str, limit: int, after: str | None, states: Sequence[str]) -> "Future[JobPage]":
+        """A page of the principal's jobs, the newest first."""
+        ...
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """What can be run here."""
         ...
 
     def status(self, principal: str, job_id: str, with_params: bool = True) -> "Future[JobStatus]":

@@ -52,6 +52,7 @@ class Replies:
         self._senders: dict[int, Sender] = {}
         self._waiting: set[int] = set()
         self._effective: set[int] = set()
+        self._dismissal: RequestError | None = None
 
     # ------------------------------------------------------------------ life of a stream
 
@@ -61,6 +62,10 @@ class Replies:
 
     def is_open(self, stream: int) -> bool:
         return stream in self._held
+
+    def held(self, stream: int) -> Resource | None:
+        """What the stream owns."""
+        return self._held.get(stream)
 
     def hold(self, stream: int, resource: Resource) -> None:
         """Let the stream own `resource`, in place of what it held."""
@@ -93,6 +98,20 @@ class Replies:
         for stream in list(self._held):
             self.drop(stream)
 
+    def dismiss(self, error: RequestError) -> None:
+        """End what would go on for ever: streams that follow a job or wait for the client's bytes, now and later.
+
+        Those that wait for their first answer or send an image go on.
+        """
+        self._dismissal = error
+        self.settle()
+
+    def settle(self) -> None:
+        """Dismiss the streams that have come so far since `dismiss`, if that was called."""
+        if self._dismissal is not None:
+            for stream in self._held.keys() - self._waiting - self._senders.keys():
+                self.fail(stream, self._dismissal)
+
     def took_effect(self, stream: int) -> None:
         """The request has done something: whatever fails from now on, its error says `processed: "yes"`."""
         if stream in self._held:
@@ -112,6 +131,12 @@ class Replies:
         """The transport took everything: let senders go on."""
         for stream, sender in list(self._senders.items()):
             self.guard(stream, sender.advance)
+
+    def consumed(self, stream: int, count: int) -> None:
+        """So many bytes of the client's DATA are done with: it may send more. Harmless on a stream that is over."""
+        if count:
+            self.connection.consumed(stream, count)
+            self._wake()
 
     # ------------------------------------------------------------------ answers
 

@@ -2,41 +2,64 @@
 
 from asyncio import Future
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pixwire_protocol.connection import Received
-from pixwire_protocol.messages import Cancel, Error, Fetch, Message, Reset, Result, Status, Submit, Watch
+from pixwire_protocol.messages import Cancel, Data, Error, Fetch, List, Message, Reset, Result, Status, Submit, Watch
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobStatus
 from pixwire_server.doors.feed import LOSSY, Feed, Follow
 from pixwire_server.doors.images import ImageSender, Part
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.replies import Replies
-from pixwire_server.jobs import RequestError, Submitted
+from pixwire_server.doors.uploads import Uploads
+from pixwire_server.jobs import JobPage, RequestError, Submitted, Trace
 
-ANONYMOUS = "anonymous"
 PARAMS_TYPE = "application/msgpack"
 
 
 class Session:
-    """Handles the messages of one ready connection. Knows no socket; touches no job when the connection goes."""
+    """Handles the messages of one ready connection. Knows no socket; touches no job when the connection goes.
 
-    def __init__(self, replies: Replies, jobs: JobsPort, principal: str = ANONYMOUS) -> None:
+    `may_open` is asked for each request: None, or the milliseconds after which it may come again.
+    """
+
+    def __init__(
+        self, replies: Replies, jobs: JobsPort, may_open: Callable[[], int | None], upload_stall_s: float
+    ) -> None:
         self._replies = replies
         self._jobs = jobs
-        self._principal = principal
+        self._may_open = may_open
+        self._uploads = Uploads(replies, upload_stall_s)
+        self.principal: str | None = None
+        """Whose jobs are meant. No request comes before it is known: the connection sees to that."""
+
+    @property
+    def _principal(self) -> str:
+        if self.principal is None:
+            raise RuntimeError("a request came before its principal was known")
+        return self.principal
 
     def handle(self, received: Received) -> None:
         """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
-        message = received.message
+        stream, message = received.stream, received.message
         if isinstance(message, Reset | Error):
-            self._replies.drop(received.stream)
+            self._replies.drop(stream)
+            return
+        if isinstance(message, Data):
+            self._uploads.receive(stream, message.tail, received.end)
             return
         handler = _HANDLERS.get(type(message))
         if handler is None:
-            return  # PONG, GOAWAY and the like concern the connection, not a stream
-        self._replies.begin(received.stream)
-        self._replies.guard(received.stream, handler, self, received.stream, message)
+            return  # GOAWAY and the like concern the connection, not a stream
+        self._replies.begin(stream)
+        wait_ms = self._may_open()
+        if wait_ms is not None:
+            slower = "too many requests in a short time; WELCOME says how many may come (stream_rate)"
+            self._replies.fail(stream, RequestError(ErrorCode.RATE_LIMITED, slower, retry_after_ms=wait_ms))
+            return
+        self._replies.guard(stream, handler, self, stream, message)
 
     def _submit(self, stream: int, request: Submit) -> None:
         if request.ct != PARAMS_TYPE:
@@ -45,8 +68,14 @@ class Session:
                 f"parameters of type {request.ct!r} are not understood",
                 {"field": "ct", "value": request.ct, "allowed": PARAMS_TYPE},
             )
-        future = self._jobs.submit(self._principal, request.job, request.kind, bytes(request.tail))
-        self._replies.when_done(stream, future, lambda submitted: self._submitted(stream, request, submitted))
+        job = (self._principal, request.job, request.kind, bytes(request.tail))
+        trace = None if request.traceparent is None else Trace(request.traceparent, request.tracestate)
+        answer = partial(self._submitted, stream, request)
+        if request.attachments:
+            begun = self._jobs.begin_upload(*job, tuple(request.attachments), trace=trace)
+            self._uploads.begin(stream, begun, answer)
+        else:
+            self._replies.when_done(stream, self._jobs.submit(*job, trace=trace), answer)
 
     def _submitted(self, stream: int, request: Submit, submitted: Submitted) -> None:
         self._replies.took_effect(stream)
@@ -79,6 +108,21 @@ class Session:
         part = Part(request.artifact, request.offset, request.length, request.etag)
         ImageSender(self._replies, self._jobs, self._principal, stream, request.job, [part]).start()
 
+    def _list(self, stream: int, request: List) -> None:
+        if request.what == "models":
+            models = [model.to_map() for model in self._jobs.models()]
+            self._replies.send(stream, Result({"what": "models", "models": models}), end=True)
+            return
+
+        def send(page: JobPage) -> None:
+            body: dict[str, Any] = {"what": "jobs", "jobs": [job.to_map() for job in page.jobs]}
+            if page.next is not None:
+                body["next"] = page.next
+            self._replies.send(stream, Result(body), end=True)
+
+        future = self._jobs.list_jobs(self._principal, request.limit, request.after, tuple(request.states))
+        self._replies.when_done(stream, future, send)
+
     def _lossy(self, want: Sequence[str]) -> frozenset[str]:
         """The lossy events asked for that this connection knows (SPEC 6); other names are no error, they never come."""
         peer = self._replies.connection.peer
@@ -92,4 +136,5 @@ _HANDLERS: dict[type[Message], Callable[[Session, int, Any], None]] = {
     Watch: Session._watch,
     Cancel: Session._cancel,
     Fetch: Session._fetch,
+    List: Session._list,
 }

@@ -1,26 +1,32 @@
 """The shell of one PXW connection: moves bytes between a socket and the sans-IO `Connection`, and keeps its clock.
 
-Writes are corked: whatever is queued during one turn of the event loop leaves in one `writelines`. The transport's high
-water is 0, so "not paused" means "the kernel has everything": we never serialise ahead of the socket, a control frame
-waits behind one DATA chunk at most, and an image may be unmapped as soon as its last byte was taken. A connection with
-DATA to send takes one chunk per loop turn and lets everybody else run in between.
+Over TLS the transport is a TlsTransport, which behaves like the socket's. Writes are corked: whatever is queued during
+one turn of the event loop leaves in one `writelines`. The transport's high water is 0, so "not paused" means "the
+kernel has everything": we never serialise ahead of the socket, a control frame waits behind one DATA chunk at most, and
+an image may be unmapped as soon as its last byte was taken. A connection with DATA to send takes one chunk per loop
+turn and lets everybody else run in between.
 """
 
 import asyncio
 import logging
 import random
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import cast
+from typing import Any, Final, cast
 
 from pixwire_protocol.connection import Failed, Incoming, Ready, Received, State
-from pixwire_protocol.messages import Pong
-from pixwire_protocol.registry import MAX_STREAM, ErrorCode
-from pixwire_server.doors.ports import JobsPort
+from pixwire_protocol.messages import Auth, Pong
+from pixwire_protocol.rates import Rates
+from pixwire_protocol.registry import MAGIC, MAX_STREAM, ErrorCode
+from pixwire_server.doors.auth import Identity, Refused
+from pixwire_server.doors.clocks import Clocks, Due
+from pixwire_server.doors.reception import Reception, Visit
 from pixwire_server.doors.replies import Replies
 from pixwire_server.doors.session import Session
-from pixwire_server.doors.settings import DoorSettings
+from pixwire_server.doors.strangers import LOOK_AT, describe
+from pixwire_server.jobs import RequestError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +36,8 @@ RECONNECT_MS = 200, 2000
 """Between these a drained client is asked to wait before it connects again."""
 PROBE = b"pxwdrain"
 """The PING whose PONG shows that the client has read the first GOAWAY of a drain."""
+GOODBYE_S = 2.0
+"""How long that PONG is waited for, at most (and half of the grace): then the second GOAWAY goes out without it."""
 _SCRATCH = 64 * 1024
 
 
@@ -42,62 +50,68 @@ def tune(listener: socket.socket) -> None:
 
 
 class PxwProtocol(asyncio.BufferedProtocol):
-    """One connection, from accept to close. `admit` says whether there is room for it, `gone` is called at its end."""
+    """One connection, from accept to close.
 
-    def __init__(
-        self,
-        settings: DoorSettings,
-        jobs: JobsPort,
-        admit: "Callable[[PxwProtocol], bool]",
-        gone: "Callable[[PxwProtocol], None]",
-    ) -> None:
-        self._settings = settings
-        self._admit = admit
-        self._gone = gone
+    `visit` and `certificate` come from the TLS handshake, when there was one.
+    """
+
+    def __init__(self, reception: Reception, visit: Visit | None = None, certificate: Identity | None = None) -> None:
+        self._reception = reception
+        self._settings = reception.settings
         self._loop = asyncio.get_running_loop()
-        self._connection = settings.make_connection()
-        self._keepalive = settings.make_keepalive(self._loop.time())
+        self._guard = reception.guard(certificate)
+        self._connection = self._settings.make_connection(self._guard)
         self._replies = Replies(self._connection, self._wake)
-        self._session = Session(self._replies, jobs)
-        self._peer = "?"
+        self._rates = Rates(reception.limits, self._loop.time())
+        self._session = Session(self._replies, reception.jobs, self._may_open, self._settings.upload_stall_s)
+        self._visit: Visit | None = visit
         self._transport: asyncio.Transport | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._paused_at: float | None = None
-        self._paused_size = 0
-        self._frame_since: float | None = None  # a frame is begun and not complete
         self._receiving = False  # a received batch is being handled
         self._broken = False  # the connection has failed, and that was dealt with
+        self._given_up = False  # we have ended it: nothing that comes counts any more
         self._ending = False  # close when nothing is owed any more
         self._eof = False  # the peer sends nothing any more
         self._said_all = False  # our side of the socket is shut
-        self._linger_until: float | None = None
+        self._opening: bytearray | None = bytearray()  # the first bytes, until they are a preface
+        self._lent: memoryview | None = None
         self._scratch: memoryview | None = None
         self._goodbye: Callable[..., bool] | None = None  # the second GOAWAY of a drain
+        self._reconnect_ms = 0
 
     # ------------------------------------------------------------------ life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)
-        self._peer = _name(transport)
-        if self._admit(self):
-            log.debug("%s connected", self._peer)
+        if self._visit is None:
+            self._visit = self._reception.arrive(self, transport)
+            self._where = "on a cleartext port"
         else:
-            log.warning("%s refused: %d connections are open", self._peer, self._settings.max_connections)
+            self._visit.hand_over(self)
+            self._where = "inside TLS"
+        self._peer = self._visit.peer.name
+        self._clocks = Clocks(self._settings, self._visit.arrived)
+        self._know(self._guard.identity)
+        refusal = self._visit.refusal
+        if refusal is not None:
+            if not refusal.tell:
+                self.abort()
+                return
             # Said when the peer has shown that it speaks PXW; until then the handshake's deadline holds.
-            self._connection.goaway(ErrorCode.EXCESSIVE_LOAD, "too many connections")
+            self._connection.goaway(ErrorCode.EXCESSIVE_LOAD, f"too many connections: {refusal.why}")
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        log.debug("%s disconnected%s", self._peer, f": {exc}" if exc else "")
         self._transport = None
         for handle in (self._flush_handle, self._timer):
             if handle is not None:
                 handle.cancel()
         self._flush_handle = self._timer = None
         self._replies.drop_all()
-        self._gone(self)
+        if self._visit is not None:
+            self._visit.leave()
 
     def abort(self) -> None:
         """Close at once; what was not sent is lost."""
@@ -107,19 +121,25 @@ class PxwProtocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ receiving
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if not self._said_all:
-            return self._connection.get_buffer(sizehint)
+        if not (self._said_all or self._given_up):
+            buffer = self._connection.get_buffer(sizehint)
+            if self._opening is not None:
+                self._lent = buffer
+            return buffer
         if self._scratch is None:
             self._scratch = memoryview(bytearray(_SCRATCH))
         return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._said_all:
+        if self._said_all or self._given_up:
             return  # read and forget: closing with unread bytes would reset the connection under our last words
         now = self._loop.time()
-        self._keepalive.on_receive(now)
+        if self._opening is not None:
+            self._note_opening(nbytes)
         incoming = self._connection.buffer_updated(nbytes)
-        self._note_frame(now, bool(incoming))
+        if self._clocks.on_receive(now, mid_frame=self._connection.mid_frame, completed=bool(incoming)):
+            self._arm()
+        self._check_rates(now)  # first: what came too fast is not begun
         self._receiving = True
         try:
             self._take(incoming)
@@ -128,13 +148,12 @@ class PxwProtocol(asyncio.BufferedProtocol):
         if self._flush_handle is None:
             self._flush()  # the answers to all that was read, at once; a scheduled flush takes them along otherwise
 
-    def _note_frame(self, now: float, completed: bool) -> None:
-        """Remember since when a frame is begun and not complete."""
-        if not self._connection.mid_frame:
-            self._frame_since = None
-        elif self._frame_since is None or completed:
-            self._frame_since = now
-            self._arm()
+    def _note_opening(self, nbytes: int) -> None:
+        """Keep the first bytes as long as they may turn out to be no preface."""
+        if self._connection.state is not State.START:
+            self._opening = self._lent = None
+        elif self._opening is not None and self._lent is not None:
+            self._opening += self._lent[: min(nbytes, LOOK_AT)]
 
     def eof_received(self) -> bool:
         """The peer sends no more: answer what was asked, end the watches, close. True keeps our side open for that."""
@@ -148,17 +167,67 @@ class PxwProtocol(asyncio.BufferedProtocol):
 
     def _take(self, incoming: list[Incoming]) -> None:
         for item in incoming:
+            if self._given_up:
+                return
             if isinstance(item, Received):
-                if isinstance(item.message, Pong):
-                    self._on_pong(item.message)
-                else:
+                handler = _ABOUT_CONNECTION.get(type(item.message))
+                if handler is None:
                     self._session.handle(item)
+                else:
+                    handler(self, item.message)
             elif isinstance(item, Ready):
-                self._keepalive.on_ready(self._loop.time())
-                self._arm()
                 log.debug("%s is ready: %s", self._peer, item.peer)
+                self._note_ready()
             elif isinstance(item, Failed):
-                log.info("%s broke the protocol: %s", self._peer, item.error)
+                self._note_failure(item)
+
+    def _note_ready(self) -> None:
+        self._clocks.on_ready(self._loop.time())
+        self._arm()
+
+    def _note_failure(self, failed: Failed) -> None:
+        first = bytes(self._opening or MAGIC)
+        if first.startswith(MAGIC):
+            log.info("%s broke the protocol: %s", self._peer, failed.error)
+        else:
+            log.info("%s: closed, %s %s", self._peer, describe(first), self._where)
+
+    # ------------------------------------------------------------------ who it is, and what it may do
+
+    def _on_auth(self, request: Auth) -> None:
+        verdict = self._guard.check(request, time.time())
+        if isinstance(verdict, Refused):
+            self._give_up(verdict.code, verdict.why)
+            return
+        left_ms = verdict.left_ms(time.time())
+        self._connection.accept_auth(verdict.principal, expires_ms=left_ms)
+        log.debug("%s is %s", self._peer, verdict.principal)
+        self._know(verdict)
+        self._note_ready()
+
+    def _know(self, identity: Identity | None) -> None:
+        """From now on the jobs of this principal are meant, as long as its credentials hold."""
+        if identity is not None:
+            self._session.principal = identity.principal
+            left_ms = identity.left_ms(time.time())
+            self._clocks.watch_credentials(self._loop.time(), None if left_ms is None else left_ms / 1000)
+
+    def recheck(self) -> None:
+        """End the connection if its credentials do not hold any more."""
+        refused = self._guard.recheck(time.time())
+        if refused is not None:
+            self._give_up(refused.code, refused.why)
+        else:
+            self._know(self._guard.identity)
+            self._arm()
+
+    def _may_open(self) -> int | None:
+        return self._rates.open(self._loop.time())
+
+    def _check_rates(self, now: float) -> None:
+        verdict = self._rates.check(self._connection.counts, now)
+        if verdict is not None and self._connection.state < State.FAILED and not self._given_up:
+            self._give_up(*verdict)
 
     # ------------------------------------------------------------------ sending
 
@@ -178,6 +247,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
             self._end(self._settings.linger_s)
         if self._is_paused():
             return
+        self._replies.settle()
         self._write(transport)
         if self._is_paused():
             return
@@ -195,16 +265,15 @@ class PxwProtocol(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The kernel takes no more; `resume_writing` comes when it has taken everything."""
-        self._paused_at = self._loop.time()
-        self._paused_size = self._waiting_bytes()
+        self._clocks.on_pause(self._loop.time(), self._waiting_bytes())
         self._arm()
 
     def resume_writing(self) -> None:
-        self._paused_at = None
+        self._clocks.on_resume()
         self._wake()
 
     def _is_paused(self) -> bool:
-        return self._paused_at is not None
+        return self._clocks.paused
 
     def _waiting_bytes(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -214,34 +283,53 @@ class PxwProtocol(asyncio.BufferedProtocol):
     def begin_drain(self, grace_s: float) -> None:
         """Tell the client to open no new streams; once it has surely read that, tell it the last one that counts."""
         # Everybody in a different moment: a server that comes back is not met by all its clients at once.
-        pause_ms = random.randint(*RECONNECT_MS)
+        self._reconnect_ms = random.randint(*RECONNECT_MS)
         self._goodbye = partial(
             self._connection.goaway,
             ErrorCode.DRAINING,
             "the server is stopping",
             grace_ms=int(grace_s * 1000),
-            reconnect_after_ms=pause_ms,
+            reconnect_after_ms=self._reconnect_ms,
         )
         self._goodbye(last_stream=MAX_STREAM)
-        if self._connection.state is not State.START:  # who has said nothing yet is refused when its preface comes
-            self._connection.ping(PROBE)
+        # Who has said nothing yet is refused when its preface comes.
+        if self._connection.state is not State.START and self._connection.ping(PROBE):
+            self._clocks.say_goodbye_by(self._loop.time() + min(grace_s / 2, GOODBYE_S))
+            self._arm()
         self._wake()
 
     def _on_pong(self, pong: Pong) -> None:
-        if self._goodbye is not None and pong.payload == PROBE:
+        if pong.payload == PROBE:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """The second GOAWAY: what came until now counts, nothing after it does."""
+        if self._goodbye is not None:
             self._goodbye()
             self._goodbye = None
+            self._clocks.say_goodbye_by(None)
             self._wake()
 
     def close_when_idle(self) -> None:
-        """Close as soon as no answer and no image is owed; watches end with the connection."""
+        """Close as soon as no answer and no image is owed; streams that follow a job are told to come back later."""
         self._ending = True
+        again = "the server is stopping; the job goes on: watch it on the next connection"
+        self._replies.dismiss(RequestError(ErrorCode.DRAINING, again, retry_after_ms=self._reconnect_ms))
+        self._wake()
+
+    def _give_up(self, code: ErrorCode, why: str) -> None:
+        """End the connection with an error: a GOAWAY is the last word, and nothing more is taken."""
+        log.info("%s: closed, %s", self._peer, why)
+        self._given_up = True
+        self._connection.goaway(code, why)
+        self._replies.drop_all()
+        self._end(self._settings.linger_s)
         self._wake()
 
     def _end(self, within_s: float) -> None:
         """Close when nothing is owed, at the latest after `within_s` seconds."""
         self._ending = True
-        self._linger_until = self._loop.time() + within_s
+        self._clocks.end_by(self._loop.time() + within_s)
         self._arm()
 
     def _owes(self) -> bool:
@@ -264,68 +352,42 @@ class PxwProtocol(asyncio.BufferedProtocol):
         """One timer for the nearest of all deadlines. A later deadline waits for it to fire: moving it costs more."""
         if self._transport is None:
             return
-        deadline = self._next_deadline()
+        deadline = self._clocks.next_deadline(self._loop.time())
         if self._timer is not None:
             if self._timer.when() <= deadline:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline, self._tick)
 
-    def _next_deadline(self) -> float:
-        if self._linger_until is not None:
-            return self._linger_until  # the end is near: nothing else matters any more
-        deadline = self._keepalive.next_deadline(self._loop.time())
-        if self._paused_at is not None:
-            deadline = min(deadline, self._paused_at + self._settings.write_stall_s)
-        if self._frame_since is not None:
-            deadline = min(deadline, self._frame_since + self._settings.frame_timeout_s)
-        return deadline
-
     def _tick(self) -> None:
         self._timer = None
-        now = self._loop.time()
-        if self._linger_until is not None:
-            if now >= self._linger_until:
-                self.abort()
-        elif self._stalled(now):
-            log.info("%s reads nothing: closed after %g s", self._peer, self._settings.write_stall_s)
-            self.abort()
-        else:
-            self._check_life(now)
+        due = self._clocks.poll(self._loop.time(), self._waiting_bytes())
+        if due is not None:
+            _WHEN_DUE[due](self, due)
         self._arm()
 
-    def _stalled(self, now: float) -> bool:
-        """Whether the kernel took not one byte during the whole stall time."""
-        if self._paused_at is None or now < self._paused_at + self._settings.write_stall_s:
-            return False
-        size = self._waiting_bytes()
-        stalled = size == self._paused_size
-        self._paused_at, self._paused_size = now, size
-        return stalled
+    def _cut(self, due: Due) -> None:
+        if due is Due.STALLED:
+            log.info("%s: closed, %s", self._peer, due.value)
+        self.abort()
 
-    def _check_life(self, now: float) -> None:
-        """Ask a silent peer whether it lives; give up one that is dead, slow to shake hands or slow to end a frame."""
-        if self._frame_since is not None and now >= self._frame_since + self._settings.frame_timeout_s:
-            self._give_up(ErrorCode.EXCESSIVE_LOAD, "a frame took too long")
-            return
-        verdict = self._keepalive.poll(now)
-        if verdict == "ping":
-            self._connection.ping(b"pxwalive")
-            self._wake()
-        elif verdict == "dead" and self._connection.state < State.READY:
-            self._give_up(ErrorCode.HANDSHAKE_TIMEOUT, "the handshake took too long")
-        elif verdict == "dead":
-            self._give_up(ErrorCode.IDLE_TIMEOUT, "nothing was received, not even a PONG")
-
-    def _give_up(self, code: ErrorCode, why: str) -> None:
-        log.info("%s: closed, %s", self._peer, why)
-        self._connection.goaway(code, why)
-        self._replies.drop_all()
-        self._end(self._settings.linger_s)
+    def _ask(self, due: Due) -> None:
+        self._connection.ping(b"pxwalive")
         self._wake()
 
 
-def _name(transport: asyncio.BaseTransport) -> str:
-    """The peer as log lines call it."""
-    peer = transport.get_extra_info("peername")
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local program"
+_ABOUT_CONNECTION: Final[Mapping[type, Callable[[PxwProtocol, Any], None]]] = {
+    Auth: PxwProtocol._on_auth,
+    Pong: PxwProtocol._on_pong,
+}
+
+_WHEN_DUE: Final[Mapping[Due, Callable[[PxwProtocol, Due], None]]] = {
+    Due.CUT: PxwProtocol._cut,
+    Due.STALLED: PxwProtocol._cut,
+    Due.FRAME: lambda self, due: self._give_up(ErrorCode.EXCESSIVE_LOAD, due.value),
+    Due.PING: PxwProtocol._ask,
+    Due.HANDSHAKE: lambda self, due: self._give_up(ErrorCode.HANDSHAKE_TIMEOUT, due.value),
+    Due.DEAD: lambda self, due: self._give_up(ErrorCode.IDLE_TIMEOUT, due.value),
+    Due.GOODBYE: lambda self, due: self._say_goodbye(),
+    Due.CREDENTIALS: lambda self, due: self.recheck(),
+}

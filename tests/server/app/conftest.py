@@ -11,6 +11,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file; tests are no package
 sys.path.insert(0, str(Path(__file__).parent.parent / "doors"))
 
+from pki import Pki
 from running_server import RunningServer, StartServer
 from toy_engine import ToyEngine
 
@@ -20,6 +21,12 @@ from pixwire_server.config import ServerConfig
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop the server runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Certificates of an authority of its own; made once, since keys take time."""
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture

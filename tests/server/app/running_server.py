@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import Callable
 
 from raw_client import RawClient
@@ -33,9 +34,9 @@ class RunningServer:
         assert waiting.done(), self.exit
         return self.lines[0].split()[3]
 
-    async def connect(self) -> RawClient:
-        client = await RawClient.connect(parse_address(await self.listening()))
-        await client.ready()
+    async def connect(self, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> RawClient:
+        client = await RawClient.connect(parse_address(await self.listening()), tls=tls)
+        await (client.ready() if token is None else client.authenticate(token))
         return client
 
     @staticmethod

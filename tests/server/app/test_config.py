@@ -176,3 +176,78 @@ def test_a_switch_may_be_bare_or_have_a_value(
 ) -> None:
     monkeypatch.setenv("PIXWIRE_EXACT", "true")
     assert load(vars(build_parser().parse_args(flags))).exact is expected
+
+
+# ---------------------------------------------------------------------- what does not go together
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Files that are there; what is in them is looked at when the server starts."""
+    named = {name: tmp_path / name for name in ("tls_cert", "tls_key", "tls_client_ca", "tokens")}
+    for path in named.values():
+        path.write_text("x")
+    return {name: str(path) for name, path in named.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "flags", "says"),
+    [
+        ((), {"listen": "pixwires://h"}, "listen = pixwires://h:7499 needs tls_cert and tls_key"),
+        (("tls_cert",), {"listen": "pixwires://h"}, "needs tls_cert and tls_key"),
+        (("tls_cert", "tls_key"), {}, "are for pixwires:// addresses, and listen has none"),
+        (("tls_client_ca",), {}, "are for pixwires:// addresses, and listen has none"),
+        pytest.param(
+            ("tokens",),
+            {"listen": "0.0.0.0,127.0.0.1:1"},
+            "tokens would cross the network readable on listen = pixwire://0.0.0.0:7499; use pixwires://",
+            marks=pytest.mark.req("PXW-AUT-017"),
+        ),
+        ((), {"retain_s": "10", "dedupe_s": "9.5"}, "dedupe_s = 9.5 is shorter than retain_s = 10"),
+        ((), {"max_upload_bytes": "2000000", "upload_bytes": "1000000"}, "max_upload_bytes = 2000000 is more than"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(
+    files: dict[str, str], names: tuple[str, ...], flags: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({**flags, **{name: files[name] for name in names}})
+    assert says in str(caught.value)
+
+
+@pytest.mark.req("PXW-AUT-017")
+@pytest.mark.parametrize(
+    ("names", "flags"),
+    [
+        (("tokens",), {"listen": "127.0.0.1,[::1]:1,localhost:2,pixwire+unix:///tmp/s"}),
+        (("tokens",), {"listen": "0.0.0.0", "allow_insecure_auth": "true"}),
+        (("tokens", "tls_cert", "tls_key"), {"listen": "pixwires://0.0.0.0"}),
+        (("tls_cert", "tls_key", "tls_client_ca"), {"listen": "pixwires://0.0.0.0,127.0.0.1"}),
+    ],
+)
+def test_tokens_and_certificates_where_they_are_safe_or_allowed(
+    files: dict[str, str], names: tuple[str, ...], flags: dict[str, str]
+) -> None:
+    config = load({**flags, **{name: files[name] for name in names}})
+    assert (config.tokens is not None) == ("tokens" in names)
+
+
+@pytest.mark.parametrize("name", ["tls_cert", "tls_key", "tls_client_ca", "tokens"])
+def test_a_file_that_is_not_there_is_said(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} = '/nowhere' .*cannot be used: there is no such file"):
+        load({name: "/nowhere"})
+    with pytest.raises(ConfigError, match="this is a folder"):
+        load({name: str(tmp_path)})
+
+
+def test_the_share_of_one_principal_is_the_whole_queue_unless_it_is_said() -> None:
+    assert load({}).principal_queue_limit is None
+    assert load({"principal_queue_limit": "7"}).principal_queue_limit == 7
+    with pytest.raises(ConfigError, match="allowed: an integer from 1 to 1000000"):
+        load({"principal_queue_limit": "0"})
+
+
+def test_help_begins_with_a_line_that_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--help"])
+    assert capsys.readouterr().out.startswith("usage: pixwire serve [OPTION VALUE]...\n")

@@ -19,6 +19,8 @@ CARD = api.ModelCard(
     max_count=16,
     device="cpu",
     dtype="float32",
+    kinds=("txt2img", "img2img"),
+    attachments=("image",),
 )
 STATS = api.JobStats(passes=4, pass_share=4.0, encode_ms=0, denoise_ms=0, decode_ms=0, image_ms=0)
 

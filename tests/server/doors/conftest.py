@@ -1,6 +1,7 @@
 """A door on real sockets over jobs that live in memory, and raw clients for it."""
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -12,11 +13,13 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file; tests are no package
 
 from memory_jobs import MemoryJobs
+from pki import Pki
 from raw_client import SETTINGS, Connect, OpenDoor, RawClient
 
 from pixwire_server.doors.address import Address, TcpAddress
 from pixwire_server.doors.door import Door
 from pixwire_server.doors.listeners import bind_all
+from pixwire_server.doors.tokens import Tokens
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -37,8 +40,13 @@ async def open_door(jobs: MemoryJobs) -> AsyncIterator[OpenDoor]:
     """Opens doors with other settings or addresses; all are closed at the end, and nothing may be left open then."""
     doors: list[Door] = []
 
-    async def make(address: Address = ANY_PORT, **settings: object) -> tuple[Door, Address]:
-        door = Door(jobs, replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    async def make(
+        address: Address = ANY_PORT,
+        tokens: Tokens | None = None,
+        tls: ssl.SSLContext | None = None,
+        **settings: object,
+    ) -> tuple[Door, Address]:
+        door = Door(jobs, replace(SETTINGS, **settings), tokens, tls)  # type: ignore[arg-type]
         doors.append(door)
         (listener,) = await bind_all([address])
         await door.open([listener])
@@ -72,6 +80,12 @@ async def connect(open_door: OpenDoor) -> AsyncIterator[Connect]:
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Certificates of an authority of its own; made once, since keys take time."""
+    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture

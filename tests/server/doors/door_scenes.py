@@ -7,6 +7,7 @@ from raw_client import SETTINGS, RawClient
 from pixwire_protocol.connection import Connection, Role, Settings
 from pixwire_protocol.messages import Error, Status, Submit
 from pixwire_protocol.status import JobState
+from pixwire_server.doors.auth import Guard
 
 PARAMS = msgpack.packb({"prompt": "a red circle"})
 BIG = bytes(range(256)) * 16384  # 4 MiB
@@ -34,6 +35,6 @@ async def receive_at_least(client: RawClient, stream: int, count: int) -> None:
 
 def greeting_of_the_server() -> bytes:
     """What a server says to a HELLO, so that a client may open streams."""
-    server = SETTINGS.make_connection()
+    server = SETTINGS.make_connection(Guard(None))
     server.receive(b"".join(Connection(Role.CLIENT, Settings(agent="x")).data_to_send()))
     return b"".join(server.data_to_send())

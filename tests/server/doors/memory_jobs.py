@@ -4,24 +4,40 @@ import asyncio
 import mmap
 import weakref
 from asyncio import Future
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # it ships none
+from memory_upload import MemoryUpload
 
+from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary, ModelInfo
 from pixwire_server.jobs import (
     JobEvent,
+    JobPage,
     OpenArtifact,
     PreviewShown,
     Progressed,
     RequestError,
     StateChanged,
     Submitted,
+    Trace,
     Watch,
+)
+
+MODEL = ModelInfo(
+    name="toy",
+    default=True,
+    pipeline="ToyPipeline",
+    kinds=("txt2img", "img2img"),
+    attachments=("image",),
+    defaults={"steps": 4, "guidance_scale": 1.0, "width": 64, "height": 64},
+    limits={"size_multiple": 8, "max_width": 128, "max_height": 128, "max_steps": 200, "max_count": 16},
+    media_types=("image/png",),
 )
 
 
@@ -32,6 +48,7 @@ class MemoryJob:
     tail: bytes
     watches: list[Watch] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
+    attached: bytes = b""
 
 
 class MappedImage:
@@ -59,6 +76,13 @@ class MemoryJobs:
         self.hold = False
         self.held: list[Callable[[], None]] = []
         self.refuse: BaseException | None = None
+        self.slow_disk = False
+        self.uploads: list[MemoryUpload] = []
+        self.unready: list[Callable[[], None]] = []
+        self.hold_begin = False
+        self.traces: list[Trace | None] = []
+        self.gone: set[str] = set()
+        self.submits = 0
         self.cancelled: list[tuple[str, str]] = []
         self.open_images = 0
         self._maps: list[weakref.ref[mmap.mmap]] = []
@@ -67,11 +91,20 @@ class MemoryJobs:
 
     # ------------------------------------------------------------------ the port
 
-    def submit(self, principal: str, job_id: str, kind: str, params_tail: bytes) -> "Future[Submitted]":
+    def submit(
+        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+    ) -> "Future[Submitted]":
+        self.submits += 1
+        self.traces.append(trace)
         if self.refuse is not None:
             raise self.refuse
         if kind != "txt2img":
             raise RequestError(ErrorCode.UNSUPPORTED, f"kind {kind!r}", {"field": "kind", "value": kind})
+        return self._accept(principal, job_id, kind, params_tail)
+
+    def _accept(
+        self, principal: str, job_id: str, kind: str, params_tail: bytes, attached: bytes = b""
+    ) -> "Future[Submitted]":
         future: Future[Submitted] = asyncio.get_running_loop().create_future()
         known = self.jobs.get((principal, job_id))
         if known is not None and known.tail != params_tail:
@@ -83,6 +116,7 @@ class MemoryJobs:
                 known = MemoryJob(status, msgpack.unpackb(params_tail), params_tail)
             except (ValueError, msgpack.UnpackException) as error:
                 raise RequestError(ErrorCode.INVALID_ARGUMENT, f"parameters: {error}") from error
+            known.attached = attached
             self.jobs[principal, job_id] = known
             submitted = Submitted(status, duplicate=False)
         else:
@@ -96,8 +130,68 @@ class MemoryJobs:
             self.held.append(commit)
         else:
             commit()
-        self._notify()
+        self.notify()
         return future
+
+    def begin_upload(
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        attachments: tuple[Attachment, ...],
+        *,
+        trace: Trace | None = None,
+    ) -> "Future[Submitted | MemoryUpload]":
+        self.traces.append(trace)
+        if self.refuse is not None:
+            raise self.refuse
+        future: Future[Submitted | MemoryUpload] = asyncio.get_running_loop().create_future()
+
+        def begin() -> None:
+            known = self.jobs.get((principal, job_id))
+            if known is not None:
+                future.set_result(Submitted(known.status, duplicate=True))
+                return
+            size = sum(attachment.size for attachment in attachments)
+            upload = MemoryUpload(partial(self._accept, principal, job_id, kind, params_tail), size, self)
+            self.uploads.append(upload)
+            future.set_result(upload)
+
+        if self.hold_begin:
+            self.unready.append(begin)
+        else:
+            begin()
+        self.notify()
+        return future
+
+    def list_jobs(self, principal: str, limit: int, after: str | None, states: Sequence[str]) -> "Future[JobPage]":
+        future: Future[JobPage] = asyncio.get_running_loop().create_future()
+        if after is not None and not after.isdecimal():
+            field_ = {"field": "after", "value": after}
+            future.set_exception(RequestError(ErrorCode.INVALID_ARGUMENT, "no such cursor", field_))
+            return future
+        mine = [job.status for (whose, _), job in reversed(self.jobs.items()) if whose == principal]
+        chosen = [status for status in mine if not states or status.state.value in states]
+        first = int(after or 0)
+        page = tuple(
+            JobSummary(
+                job=status.job,
+                kind=status.kind,
+                state=status.state,
+                seq=status.seq,
+                step=status.step,
+                steps=status.steps,
+                artifacts=len(status.artifacts),
+                age_ms=0,
+            )
+            for status in chosen[first : first + limit]
+        )
+        future.set_result(JobPage(page, str(first + limit) if first + limit < len(chosen) else None))
+        return future
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return (MODEL,)
 
     def status(self, principal: str, job_id: str, with_params: bool = True) -> "Future[JobStatus]":
         future: Future[JobStatus] = asyncio.get_running_loop().create_future()
@@ -121,14 +215,14 @@ class MemoryJobs:
         def closing(watch: Watch) -> None:
             self.open_watches -= 1
             job.watches.remove(watch)
-            self._notify()
+            self.notify()
 
         watch = Watch(job.status, listener, want, closing)
         self.open_watches += 1
         job.watches.append(watch)
         watch.release()
         future.set_result(watch)
-        self._notify()
+        self.notify()
         return future
 
     def cancel(self, principal: str, job_id: str, reason: str) -> "Future[JobStatus]":
@@ -157,13 +251,19 @@ class MemoryJobs:
             future.set_exception(error)
             return future
         self.open_images += 1
-        self._notify()
+        self.notify()
         image = MappedImage(job.images[index], self._image_closed)
         self._maps.append(image.mapped)
         future.set_result(OpenArtifact(info, image))
         return future
 
     # ------------------------------------------------------------------ the test's hand
+
+    def ready(self) -> None:
+        """Let the uploads that wait begin."""
+        unready, self.unready = self.unready, []
+        for begin in unready:
+            begin()
 
     def commit(self) -> None:
         """Let the submits that wait be on disk."""
@@ -176,9 +276,16 @@ class MemoryJobs:
         """Images whose bytes somebody still refers to."""
         return sum(ref() is not None for ref in self._maps)
 
-    def change(self, job_id: str, state: JobState, *images: bytes, error: JobError | None = None) -> None:
+    def change(
+        self,
+        job_id: str,
+        state: JobState,
+        *images: bytes,
+        error: JobError | None = None,
+        principal: str = "anonymous",
+    ) -> None:
         """Move the job to `state` and tell its watches; `images` become its artifacts."""
-        job = self._find("anonymous", job_id)
+        job = self._find(principal, job_id)
         artifacts = []
         for index, image in enumerate(images):
             path = self.folder / f"{job_id}-{index}"
@@ -227,6 +334,8 @@ class MemoryJobs:
 
     def _find(self, principal: str, job_id: str) -> MemoryJob:
         try:
+            if job_id in self.gone:
+                raise RequestError(ErrorCode.JOB_EXPIRED, f"the results of {job_id!r} are gone")
             return self.jobs[principal, job_id]
         except KeyError:
             raise RequestError(ErrorCode.JOB_NOT_FOUND, f"there is no job {job_id!r}") from None
@@ -238,9 +347,10 @@ class MemoryJobs:
 
     def _image_closed(self) -> None:
         self.open_images -= 1
-        self._notify()
+        self.notify()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Something has changed: look who waits for it."""
         for condition, reached in self._waiters:
             if not reached.done() and condition():
                 reached.set_result(None)

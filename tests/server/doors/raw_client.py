@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from pixwire_protocol.connection import Connection, Incoming, Ready, Received, Role, Settings
+from pixwire_protocol.connection import AuthNeeded, Connection, Incoming, Ready, Received, Role, Settings
 from pixwire_protocol.messages import Data, Error, Event, GoAway, Request, Result
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.doors.address import Address, UnixAddress
@@ -21,31 +22,85 @@ CHUNK = 1 << 16
 Found = TypeVar("Found")
 
 
+class TlsEnd:
+    """A client's TLS without I/O: what is to be sent, and what was received, pass through it."""
+
+    def __init__(self, context: ssl.SSLContext, server_name: str) -> None:
+        self._arriving, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._arriving, self._leaving, server_hostname=server_name)
+
+    def encrypt(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self._leaving.read()
+
+    def decrypt(self, data: bytes) -> bytes:
+        self._arriving.write(data)
+        plain = b""
+        try:
+            while piece := self.tls.read(CHUNK):
+                plain += piece
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            pass
+        return plain
+
+    async def shake_hands(self, sock: socket.socket) -> None:
+        """Raises ssl.SSLError when the server refuses, EOFError when it only closes."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                done = False
+            else:
+                done = True
+            if self._leaving.pending:
+                await loop.sock_sendall(sock, self._leaving.read())
+            if done:
+                return
+            data = await loop.sock_recv(sock, CHUNK)
+            if not data:
+                raise EOFError("the server closed during the handshake")
+            self._arriving.write(data)
+
+
 class RawClient:
     """Receives only inside `wait`, so a test may stall by simply not waiting."""
 
-    def __init__(self, sock: socket.socket, connection: Connection) -> None:
+    def __init__(self, sock: socket.socket, connection: Connection, tls: TlsEnd | None = None) -> None:
         self.sock = sock
         self.connection = connection
+        self.tls = tls
         self.inbox: deque[Incoming] = deque()
         self.received_bytes = 0
         self.eof = False
         self.shut = False
 
     @classmethod
-    async def connect(cls, address: Address, **settings: object) -> "RawClient":
+    async def connect(
+        cls, address: Address, tls: ssl.SSLContext | None = None, source: str | None = None, **settings: object
+    ) -> "RawClient":
+        """`tls`: encrypted; `source`: from this address of the machine; the rest are settings of the connection."""
         loop = asyncio.get_running_loop()
         is_unix = isinstance(address, UnixAddress)
         sock = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
         place = address.path if isinstance(address, UnixAddress) else (address.host, address.port)
+        if not is_unix:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end = None if tls is None else TlsEnd(tls, "localhost")
         try:
+            if source is not None:
+                sock.bind((source, 0))
             await loop.sock_connect(sock, place)
+            if end is not None:
+                async with asyncio.timeout(DEADLINE_S):
+                    await end.shake_hands(sock)
         except BaseException:
             sock.close()
             raise
         # limits and features, as the test wants them
-        return cls(sock, Connection(Role.CLIENT, Settings(agent="raw-client", **settings)))  # type: ignore[arg-type]
+        connection = Connection(Role.CLIENT, Settings(agent="raw-client", **settings))  # type: ignore[arg-type]
+        return cls(sock, connection, end)
 
     # ------------------------------------------------------------------ sending
 
@@ -60,6 +115,8 @@ class RawClient:
             await self.send_bytes(b"".join(buffers))
 
     async def send_bytes(self, data: bytes) -> None:
+        if self.tls is not None:
+            data = self.tls.encrypt(data)
         async with asyncio.timeout(DEADLINE_S):
             await asyncio.get_running_loop().sock_sendall(self.sock, data)
 
@@ -68,6 +125,13 @@ class RawClient:
     async def ready(self) -> Ready:
         await self.flush()
         return await self.wait(lambda item: item if isinstance(item, Ready) else None)
+
+    async def authenticate(self, token: str, mechanism: str = "bearer") -> Ready:
+        """The handshake with a token."""
+        await self.flush()
+        await self.wait(lambda item: item if isinstance(item, AuthNeeded) else None)
+        self.connection.authenticate(mechanism, token)
+        return await self.ready()
 
     async def wait(self, choose: Callable[[Incoming], Found | None]) -> Found:
         """The first received thing that `choose` makes something of; the others stay for later calls."""
@@ -86,6 +150,10 @@ class RawClient:
         data = await asyncio.get_running_loop().sock_recv(self.sock, CHUNK)
         self.received_bytes += len(data)
         self.eof = not data
+        if self.tls is not None and data:
+            data = self.tls.decrypt(data)
+            if not data:
+                return
         self.inbox += self.connection.receive(data) if data else self.connection.receive_eof()
         if not self.shut:
             await self.flush()

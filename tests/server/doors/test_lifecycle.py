@@ -99,6 +99,10 @@ async def test_one_stream_too_many_is_refused_and_the_others_live(
 # ---------------------------------------------------------------------- drain
 
 
+def submit_watched(job: str) -> Submit:
+    return Submit(job=job, kind="txt2img", tail=PARAMS, watch=True)
+
+
 def goaway(item: object) -> GoAway | None:
     message = getattr(item, "message", None)
     return message if isinstance(message, GoAway) else None
@@ -161,6 +165,62 @@ async def test_a_drain_does_not_wait_for_watches_or_for_a_reader_that_stalls(
     await asyncio.gather(door.finish(0.3), watching.closed())
     assert door.connections == 0
     assert (jobs.open_images, jobs.open_watches) == (0, 0)
+
+
+@pytest.mark.req("PXW-STR-009")
+async def test_at_the_end_of_the_grace_who_follows_a_job_is_told_to_come_back(
+    connect: Connect, open_door: OpenDoor, jobs: MemoryJobs
+) -> None:
+    """Behind the last EVENT comes an ERROR; a submit that is answered only now gets both, too."""
+    door, address = await open_door()
+    client = await connect(address)
+    submitted, watched = await client.open(submit_watched("j"), Watch(job="j"))
+    for stream in (submitted, watched):
+        await client.body(stream)
+    jobs.hold = True
+    (late,) = await client.open(submit_watched("late"))
+    await jobs.until(lambda: bool(jobs.held))
+    door.begin_drain(5.0)
+    goodbye = await client.wait(goaway)
+    jobs.change("j", JobState.RUNNING)
+    jobs.change("j", JobState.QUEUED)
+    finishing = asyncio.create_task(door.finish(10.0))
+    for stream in (submitted, watched):
+        assert [(await client.body(stream))["state"] for _ in range(2)] == ["running", "queued"]
+        error = await client.error(stream)
+        assert (error.code, error.retry, error.processed) == (ErrorCode.DRAINING, "after", "yes")
+        assert error.retry_after_ms == goodbye.reconnect_after_ms
+    jobs.commit()
+    assert (await client.body(late))["state"] == "queued"
+    error = await client.error(late)
+    assert (error.code, error.processed) == (ErrorCode.DRAINING, "yes")
+    await client.closed()
+    client.close()
+    await finishing
+    assert jobs.open_watches == 0
+
+
+@pytest.mark.req("PXW-DRN-002")
+@pytest.mark.req("PXW-DRN-003")
+async def test_a_client_that_answers_no_ping_gets_the_second_goodbye_all_the_same(
+    connect: Connect, open_door: OpenDoor, jobs: MemoryJobs
+) -> None:
+    door, address = await open_door()
+    deaf, hears = await connect(address), await connect(address)
+    for client in (deaf, hears):
+        (stream,) = await client.open(Status(job="none"))
+        await client.error(stream)
+    deaf.shut = True  # it reads, and sends nothing of what it should
+    door.begin_drain(0.2)
+    for client in (deaf, hears):
+        assert (await client.wait(goaway)).last_stream == EVERY_STREAM
+        assert (await client.wait(goaway)).last_stream == 1
+    before = deaf.received_bytes
+    await deaf.send_bytes(b"".join(encode(Submit("late", "txt2img", PARAMS), 3, Flag.END)))
+    deaf.connection._machine.last_stream = 3  # its own rules forbid the stream
+    while deaf.received_bytes == before:
+        await deaf.read()
+    assert jobs.submits == 0
 
 
 @pytest.mark.parametrize("said", [b"", PREFACE], ids=["nothing", "preface"])

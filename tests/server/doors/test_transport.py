@@ -5,7 +5,7 @@ import random
 import pytest
 from door_scenes import BIG, PARAMS, answers, finished_job, greeting_of_the_server, receive_at_least
 from memory_jobs import MemoryJobs
-from raw_client import Connect
+from raw_client import Connect, OpenDoor
 
 from pixwire_protocol.connection import Connection, Received, Role, Settings
 from pixwire_protocol.messages import Data, Error, Fetch, Pong, Status, Submit, Watch
@@ -37,10 +37,13 @@ async def test_a_reader_that_gives_no_credit_is_sent_its_window_and_no_more(conn
 
 
 @pytest.mark.req("PXW-FLW-011")
-async def test_a_stalled_reader_does_not_hold_up_anybody_else(connect: Connect, jobs: MemoryJobs) -> None:
+async def test_a_stalled_reader_does_not_hold_up_anybody_else(
+    connect: Connect, open_door: OpenDoor, jobs: MemoryJobs
+) -> None:
     """It gives all the credit there is and then reads nothing: TCP itself is full."""
-    stalled = await connect(stream_window=16_000_000, connection_window=64_000_000)
-    other = await connect()
+    _, address = await open_door(min_ping_s=0)
+    stalled = await connect(address, stream_window=16_000_000, connection_window=64_000_000)
+    other = await connect(address)
     await finished_job(other, jobs, image=BIG * 4)
     await stalled.open(Fetch(job="j"))
     await jobs.until(lambda: jobs.open_images == 1)

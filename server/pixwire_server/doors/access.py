@@ -1,0 +1,47 @@
+"""What lets clients in, as files say it: tokens and TLS. Read at the start, and again when the operator asks."""
+
+import logging
+import ssl
+from pathlib import Path
+
+from pixwire_server.doors.door import Door
+from pixwire_server.doors.tls import TlsError, TlsFiles, server_context
+from pixwire_server.doors.tokens import Tokens, TokensError
+
+log = logging.getLogger(__name__)
+
+AccessError = (TokensError, TlsError)
+"""What `Access` raises."""
+
+
+class Access:
+    """The tokens and the TLS context of a door. Raises TokensError or TlsError when a file cannot be used."""
+
+    def __init__(self, tokens: Path | None, tls: TlsFiles | None) -> None:
+        self.tokens = None if tokens is None else Tokens(tokens)
+        self._files = tls
+        self.tls = self._make_context()
+
+    def _make_context(self) -> ssl.SSLContext | None:
+        if self._files is None:
+            return None
+        return server_context(self._files, certificates_needed=self.tokens is None)
+
+    def reload(self, door: Door) -> None:
+        """Read the files again. What cannot be used is logged and changes nothing; connections whose token is gone
+        from the list end.
+        """
+        try:
+            if self.tokens is not None:
+                self.tokens.reload()
+                log.info("tokens read again: there are %d", len(self.tokens))
+                door.recheck()
+        except TokensError as error:
+            log.error("%s; the tokens of before stay in use", error)
+        try:
+            self.tls = self._make_context()
+            if self.tls is not None:
+                door.use_tls(self.tls)
+                log.info("certificate read again: it holds for new connections")
+        except TlsError as error:
+            log.error("%s; the certificate of before stays in use", error)

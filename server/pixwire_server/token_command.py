@@ -1,0 +1,50 @@
+"""`python -m pixwire_server token PRINCIPAL`: makes a token and the lines of the tokens file that let it in."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from pixwire_server.doors.tokens import MAX_PRINCIPAL, entry_for, new_token
+
+PROGRAM = "pixwire-server token"
+MAX_DAYS = 36_500
+_DESCRIPTION = """\
+Make a token for PRINCIPAL. The lines for the server's tokens file (--tokens) go to stdout; they hold the SHA-256 of the
+token only. The token itself goes to stderr, once: it is kept nowhere.
+"""
+_EPILOG = """\
+example, which tells a running server about alice and shows her token:
+  pixwire-server token alice >> tokens.toml && kill -HUP SERVER
+"""
+
+
+def _principal(text: str) -> str:
+    if not 1 <= len(text.encode()) <= MAX_PRINCIPAL or not text.isprintable() or text != text.strip():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be used; allowed: 1 to {MAX_PRINCIPAL} bytes of printable text without spaces around it"
+        )
+    return text
+
+
+def _days(text: str) -> timedelta:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= MAX_DAYS:
+            return timedelta(days=float(text))
+    raise argparse.ArgumentTypeError(f"{text!r} cannot be used; allowed: a number above 0, up to {MAX_DAYS}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a token and its entry; returns the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("principal", metavar="PRINCIPAL", type=_principal, help="Whose jobs the bearer may see.")
+    parser.add_argument("--days", metavar="N", type=_days, help="Let it expire so many days from now. Default: never.")
+    options = parser.parse_args(argv)
+    token = new_token()
+    expires = None if options.days is None else datetime.now(UTC) + options.days
+    print(f"\n{entry_for(options.principal, token, expires)}", flush=True)
+    print(token, file=sys.stderr)
+    return 0
