@@ -1,0 +1,26 @@
+"""From a command's work to its exit code."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..cli.exits import ExitCode
+from .errors import WireError, report
+from .screen import Screen
+
+
+def carry_out(screen: Screen, work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
+    """Runs a command, plain or asynchronous; what goes wrong becomes a line, or JSON, and an exit code."""
+    try:
+        done = work()
+        return int(done if isinstance(done, int) else asyncio.run(done))
+    except WireError as error:
+        return report(error, as_json=screen.as_json)
+    except KeyboardInterrupt:
+        screen.note("interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
