@@ -16,17 +16,21 @@ msgpack alone; what needs asyncio is loaded when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary, ModelInfo
 
 from ._version import __version__
 from .errors import (
     AccessDenied,
     ArtifactChanged,
     ArtifactNotFound,
+    AuthExpired,
+    AuthFailed,
+    AuthRequired,
     CapacityError,
     ConnectError,
     ConnectionLost,
     Draining,
+    Forbidden,
     InvalidArgument,
     InvalidURL,
     JobCancelled,
@@ -35,6 +39,7 @@ from .errors import (
     JobExpired,
     JobFailed,
     JobGone,
+    JobLost,
     JobNotFound,
     PixwireError,
     ProtocolViolation,
@@ -49,8 +54,10 @@ from .events import Event, Preview, Progress, StateChange
 from .image import Image
 
 if TYPE_CHECKING:
-    from .aio import AsyncClient, connect
-    from .aio_job import AsyncEvents, AsyncJob
+    from .aio.client import AsyncClient
+    from .aio.connecting import connect
+    from .aio.job import AsyncEvents, AsyncJob
+    from .sources import ImageSource
 
 __all__ = [
     "AccessDenied",
@@ -60,12 +67,17 @@ __all__ = [
     "AsyncClient",
     "AsyncEvents",
     "AsyncJob",
+    "AuthExpired",
+    "AuthFailed",
+    "AuthRequired",
     "CapacityError",
     "ConnectError",
     "ConnectionLost",
     "Draining",
     "Event",
+    "Forbidden",
     "Image",
+    "ImageSource",
     "InvalidArgument",
     "InvalidURL",
     "JobCancelled",
@@ -75,9 +87,12 @@ __all__ = [
     "JobExpired",
     "JobFailed",
     "JobGone",
+    "JobLost",
     "JobNotFound",
     "JobState",
     "JobStatus",
+    "JobSummary",
+    "ModelInfo",
     "PixwireError",
     "Preview",
     "Progress",
@@ -94,7 +109,13 @@ __all__ = [
 ]
 
 # Loading asyncio takes as long as everything else here together, and not every program needs it.
-_LAZY = {"AsyncClient": ".aio", "AsyncEvents": ".aio_job", "AsyncJob": ".aio_job", "connect": ".aio"}
+_LAZY = {
+    "AsyncClient": ".aio.client",
+    "AsyncEvents": ".aio.job",
+    "AsyncJob": ".aio.job",
+    "ImageSource": ".sources",
+    "connect": ".aio.connecting",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,13 +3,15 @@
     PixwireError
     |- InvalidURL (ValueError)             the URL cannot be understood
     |- ConnectError (ConnectionError)      no usable connection came about
-    |- ConnectionLost (ConnectionError)    it broke while a call was under way, or was broken already
+    |- ConnectionLost (ConnectionError)    it broke while a call was under way, and no other one came about in time
     |- RequestTimeout (TimeoutError)       the caller's own limit passed
     |- ProtocolViolation                   the server does not keep to PXW/1
     |- RequestFailed                       the server said no (or this library, before asking)
     |  |- InvalidArgument                  field, value, allowed
     |  |- JobNotFound, JobConflict, JobGone, ArtifactNotFound, ArtifactChanged
+    |  |  |- JobLost (below JobNotFound)   the server knew the job once, and lost it in a restart
     |  |- AccessDenied                     every error of authentication and authorisation
+    |  |  |- AuthRequired, AuthFailed, AuthExpired, Forbidden
     |  |- CapacityError                    later it may work: see `retry_after_ms`
     |     |- QueueFull, RateLimited, QuotaExceeded, Draining, TooManyStreams
     |- JobEnded                            the job ended without an image: see `status`
@@ -56,13 +58,15 @@ class InvalidURL(PixwireError, ValueError):
 class ConnectError(PixwireError, ConnectionError):
     """No connection came about: nobody listens, the name is unknown, the handshake failed or took too long.
 
-    Nothing was asked of a server yet, so trying again is safe. Attributes: `url`, `reason`.
+    Nothing was asked of a server yet, so trying again is safe. Attributes: `url`, `reason`, `reached` (whether somebody
+    answered there).
     """
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(self, url: str, reason: str, *, reached: bool = False) -> None:
         super().__init__(f"cannot connect to {url}: {reason}")
         self.url = url
         self.reason = reason
+        self.reached = reached
 
 
 class ConnectionLost(PixwireError, ConnectionError):
@@ -81,7 +85,8 @@ class ConnectionLost(PixwireError, ConnectionError):
         known = {"no": "the request was not processed", "maybe": "the request may have been processed"}
         text = f"connection lost: {reason}"
         if status is not None:
-            text += f"; job {status.job} was {status.state.value} and goes on: connect again and ask for it by its id"
+            ended = "" if status.state.terminal else " and goes on"
+            text += f"; job {status.job} was {status.state.value}{ended}: connect again and ask for it by its id"
         elif processed in known:
             text += f"; {known[processed]}" + (f" (job {job})" if job and processed == "maybe" else "")
         super().__init__(text)
@@ -129,8 +134,7 @@ class RequestFailed(PixwireError):
         code: the number on the wire, `name` its name, e.g. "QUEUE_FULL".
         message: for people; never parse it.
         retry: "no" (the same request fails again), "same_id" (send it again under the same job id) or "after" (the
-            same,
-            but wait `retry_after_ms`).
+            same, but wait `retry_after_ms`).
         processed: "no", "maybe" or "yes": what of the request has taken effect.
         retry_after_ms: milliseconds to wait, or None.
         details: more fields, by code.
@@ -181,12 +185,23 @@ class JobNotFound(RequestFailed):
     """The server knows no such job (or it belongs to somebody else, which looks the same)."""
 
 
+class JobLost(JobNotFound):
+    """The server had accepted the job, was started anew (or replaced) and does not know it any more.
+
+    The client does not submit it again by itself: whether that is wanted, the caller knows. Attributes beside those of
+    RequestFailed: `job` (id), `status` (the last one that was reported, or None).
+    """
+
+    job: str
+    status: JobStatus | None
+
+
 class JobConflict(RequestFailed):
     """The job id is taken by a job with other parameters. Choose another id, or none."""
 
 
 class JobGone(RequestFailed):
-    """The job has ended and what it made is no longer kept."""
+    """JOB_EXPIRED: the job ended so long ago that what it made is no longer kept (see `JobStatus.retain_ms`)."""
 
 
 class ArtifactNotFound(RequestFailed):
@@ -199,6 +214,22 @@ class ArtifactChanged(RequestFailed):
 
 class AccessDenied(RequestFailed):
     """The server wants to know who asks, or does not allow it."""
+
+
+class AuthRequired(AccessDenied):
+    """The server wants a token, and none was given: `pixwire.connect(url, token=...)`."""
+
+
+class AuthFailed(AccessDenied):
+    """The token (or certificate) is wrong. The client does not come back with the same one."""
+
+
+class AuthExpired(AccessDenied):
+    """The token was right once. Connect with a new one, or give `connect` a callable that returns the present one."""
+
+
+class Forbidden(AccessDenied):
+    """The server knows who asks and does not allow this."""
 
 
 class CapacityError(RequestFailed):
@@ -262,6 +293,10 @@ _BY_NAME: dict[str, type[RequestFailed]] = {
     "JOB_NOT_FOUND": JobNotFound,
     "JOB_CONFLICT": JobConflict,
     "JOB_EXPIRED": JobGone,
+    "AUTH_REQUIRED": AuthRequired,
+    "AUTH_FAILED": AuthFailed,
+    "AUTH_EXPIRED": AuthExpired,
+    "FORBIDDEN": Forbidden,
     "ARTIFACT_NOT_FOUND": ArtifactNotFound,
     "ARTIFACT_CHANGED": ArtifactChanged,
     "QUEUE_FULL": QueueFull,
@@ -283,6 +318,14 @@ def request_failed(code: int, name: str, message: str, **fields: Any) -> Request
     """The error of the class that belongs to a code; an unknown code is judged by its class (the high byte)."""
     kind = _BY_CODE.get(code) or _BY_CLASS.get(code >> 8) or RequestFailed
     return kind(code, name, message, **fields)
+
+
+def job_lost(job: str, reason: str, status: JobStatus | None) -> JobLost:
+    """The error for a job that a server accepted and does not know any more."""
+    text = f"job {job} is lost: {reason}; submit it again if it is still wanted"
+    error = JobLost(ErrorCode.JOB_NOT_FOUND, ErrorCode.JOB_NOT_FOUND.name, text)
+    error.job, error.status = job, status
+    return error
 
 
 def job_ended(status: JobStatus) -> JobEnded:

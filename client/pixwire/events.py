@@ -61,6 +61,15 @@ class Preview:
 Event = StateChange | Progress | Preview
 
 
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """`sent` of the `total` bytes of a job's images have left; it begins again with 0 after a broken connection."""
+
+    job: str
+    sent: int
+    total: int
+
+
 class EventQueue:
     """Events that wait to be read.
 

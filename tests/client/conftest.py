@@ -44,3 +44,10 @@ async def client(server: ScriptedServer) -> AsyncIterator[pixwire.AsyncClient]:
     """A client of that server."""
     async with pixwire.connect(server.url) as connected:
         yield connected
+
+
+@pytest.fixture
+async def impatient(server: ScriptedServer) -> AsyncIterator[pixwire.AsyncClient]:
+    """A client of that server whose calls fail when there is no connection."""
+    async with pixwire.connect(server.url, on_disconnect="fail") as connected:
+        yield connected

@@ -10,7 +10,8 @@ async with ScriptedServer() as server:
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -33,7 +34,10 @@ class Request:
         self.peer = peer
         self.stream = stream
         self.message = message
-        self.job: str = message.job
+        self.job: str = getattr(message, "job", "")
+        self.upload = bytearray()
+        self.uploaded = False
+        self.when_uploaded: Callable[[Request], None] | None = None
         self.seq = 0
         self.state = "queued"
 
@@ -97,8 +101,20 @@ class Request:
         self.announce_image(index, data)
         self.data(data, end=end)
 
-    def announce_image(self, index: int, data: bytes) -> None:
-        body = {"job": self.job, "offset": 0, "length": len(data), **self.info(index, data)}
+    def split(self) -> list[bytes]:
+        """The attachments that came, one by one."""
+        parts, rest = [], bytes(self.upload)
+        for attachment in self.message.attachments:
+            parts.append(rest[: attachment.size])
+            rest = rest[attachment.size :]
+        return parts
+
+    def listed(self, body: dict[str, Any]) -> None:
+        """The answer to LIST."""
+        self.peer.send(self.stream, messages.Result(body), True)
+
+    def announce_image(self, index: int, data: bytes, offset: int = 0) -> None:
+        body = {"job": self.job, "offset": offset, "length": len(data) - offset, **self.info(index, data)}
         self.peer.send(self.stream, messages.Result(body))
 
     def data(self, data: bytes, *, end: bool = False) -> None:
@@ -124,6 +140,7 @@ class Peer(asyncio.Protocol):
         self.resets: asyncio.Queue[int] = asyncio.Queue()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.held: bytearray | None = None
+        self.by_stream: dict[int, Request] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -147,8 +164,15 @@ class Peer(asyncio.Protocol):
             match item:
                 case Received(stream, messages.Reset()):
                     self.resets.put_nowait(stream)
+                case Received(stream, messages.Data() as data, end):
+                    self.take_upload(stream, data, end)
                 case Received(stream, message) if stream:
-                    self.server.requests.put_nowait(Request(self, stream, message))
+                    request = self.by_stream[stream] = Request(self, stream, message)
+                    self.server.requests.put_nowait(request)
+                case Received(0, messages.Auth() as message):
+                    self.server.auths.append(message)
+                    self.server.shown.put_nowait(message.token)
+                    self.judge(message.token)
                 case Received(0, messages.GoAway() as message):
                     self.server.goaways.append(message)
                 case Failed(error):
@@ -157,6 +181,26 @@ class Peer(asyncio.Protocol):
                     self.transport.close()
                 case Closed():
                     pass
+
+    def take_upload(self, stream: int, data: messages.Data, end: bool) -> None:
+        request = self.by_stream[stream]
+        request.upload += data.tail
+        if self.server.takes_uploads:
+            self.connection.consumed(stream, len(data.tail))
+        if end:
+            request.uploaded = True
+            self.server.uploads.put_nowait(request)
+            if request.when_uploaded is not None:
+                request.when_uploaded(request)
+
+    def judge(self, token: str) -> None:
+        """Whether the token is good: `tokens` of the server has it, and for how many milliseconds."""
+        if token in self.server.tokens:
+            self.connection.accept_auth("alice", expires_ms=self.server.tokens[token])
+        else:
+            self.connection.goaway(ErrorCode.AUTH_FAILED, "wrong token")
+            self.flush()
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -191,11 +235,22 @@ class Peer(asyncio.Protocol):
 
 
 class ScriptedServer:
-    """Listens on loopback (or a Unix socket at `path`). With `mute` it accepts connections and says nothing."""
+    """Listens on loopback (or a Unix socket at `path`), with TLS when there is a `context`.
 
-    def __init__(self, settings: Settings = SETTINGS, *, path: str | None = None) -> None:
+    With `mute` it accepts connections and says nothing; without `takes_uploads` it gives no credit for uploads.
+    """
+
+    def __init__(
+        self, settings: Settings = SETTINGS, *, path: str | None = None, context: ssl.SSLContext | None = None
+    ) -> None:
         self.settings = settings
         self.path = path
+        self.context = context
+        self.takes_uploads = True
+        self.tokens: dict[str, int | None] = {}
+        self.auths: list[messages.Auth] = []
+        self.shown: asyncio.Queue[str] = asyncio.Queue()
+        self.uploads: asyncio.Queue[Request] = asyncio.Queue()
         self.mute = False
         self.url = ""
         self.peers: list[Peer] = []
@@ -211,8 +266,9 @@ class ScriptedServer:
             self._server = await loop.create_unix_server(lambda: Peer(self), self.path)
             self.url = f"pixwire+unix://{self.path}"
         else:
-            self._server = await loop.create_server(lambda: Peer(self), "127.0.0.1", 0)
-            self.url = f"pixwire://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+            self._server = await loop.create_server(lambda: Peer(self), "127.0.0.1", 0, ssl=self.context)
+            scheme = "pixwire" if self.context is None else "pixwires"
+            self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(

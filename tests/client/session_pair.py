@@ -2,18 +2,23 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from pixwire import requests
-from pixwire.calls import Call
+from pixwire import arguments
+from pixwire.core import requests
+from pixwire.core.calls import Call
+from pixwire.core.channel import Channel
+from pixwire.core.policy import Policy
+from pixwire.core.session import ClientSession
+from pixwire.core.updates import Dial, Emitted, Finished, HangUp, Opened, Over, TokenWanted, Update
 from pixwire.errors import PixwireError
-from pixwire.session import ClientSession, Emitted, Ended, Finished, Update
 from pixwire_protocol import messages
 from pixwire_protocol.connection import Connection
 from pixwire_protocol.incoming import Failed, Incoming, Received
 from pixwire_protocol.settings import Settings
 from pixwire_protocol.states import Role
 
+M = TypeVar("M", bound=messages.Message)
 Split = Callable[[bytes], Sequence[bytes]]
 
 
@@ -40,7 +45,11 @@ def status(job: str, state: str, seq: int = 1, **more: Any) -> dict[str, Any]:
 
 
 class Pair:
-    """The two ends. `pump` carries bytes across; `updates`: what the client decided, `requests`: what it asked."""
+    """The two ends. `pump` carries bytes across; `updates`: what the client decided, `requests`: what it asked.
+
+    A connection that the client wants is made at once, unless `network` is False; each has a server side of its own,
+    made with the settings in `server_settings`, and `server` is the latest one.
+    """
 
     def __init__(
         self,
@@ -49,16 +58,27 @@ class Pair:
         handshake_timeout: float = 10.0,
         window: int = 1 << 18,
         max_image_bytes: int = 1 << 28,
+        mend: bool = False,
+        patience: float = 120.0,
+        identity: Literal["none", "fixed", "renewable"] = "none",
+        chance: float = 0.5,
         **server: Any,
     ) -> None:
         self.now = 0.0
         client = Settings(agent="client", stream_window=window, connection_window=4 * window)
-        self.session = ClientSession(client, self.now, handshake_timeout, max_image_bytes)
-        self.server = Connection(Role.SERVER, Settings(agent="server", **server))
+        policy = Policy(mend, patience, handshake_timeout, max_image_bytes, identity)
+        self.session = ClientSession(client, policy, lambda: chance)
+        self.server_settings: dict[str, Any] = server
+        self.network = True
+        self.channel: Channel | None = None
         self.updates: list[Update] = []
         self.requests: dict[int, Any] = {}
         self.messages: list[tuple[int, Any]] = []
         self.faults: list[Failed] = []
+        self.dials: list[float] = []
+        self.tokens_wanted = 0
+        self.server = Connection(Role.SERVER, Settings(agent="server", **server))
+        self.heard(self.session.start(self.now))
         if ready:
             self.pump()
             self.updates.clear()
@@ -67,17 +87,21 @@ class Pair:
 
     def pump(self, split: Split = whole) -> None:
         """Carries bytes both ways until nobody has any."""
-        while self.session.has_output or self.server.has_output:
+        while (self.channel is not None and self.channel.has_output) or self.server.has_output:
             self.to_server()
             self.to_client(split)
+            if self.channel is None:
+                break
 
     def to_server(self) -> None:
-        while self.session.has_output:
-            for buffer in self.session.data_to_send():
+        while self.channel is not None and self.channel.has_output:
+            buffers, updates = self.session.data_to_send(self.channel, self.now)
+            self.heard(updates)
+            for buffer in buffers:
                 self.take(self.server.receive(bytes(buffer)))
 
     def to_client(self, split: Split = whole) -> None:
-        while self.server.has_output:
+        while self.server.has_output and self.channel is not None:
             data = b"".join(self.server.data_to_send())
             for piece in split(data):
                 self.feed(piece)
@@ -85,11 +109,11 @@ class Pair:
     def feed(self, data: bytes) -> None:
         """Bytes for the client, through its buffers, as a socket would put them there."""
         view = memoryview(data)
-        while view:
-            buffer = self.session.get_buffer(len(view))
+        while view and self.channel is not None:
+            buffer = self.session.get_buffer(self.channel, len(view))
             count = min(len(buffer), len(view))
             buffer[:count] = view[:count]
-            self.heard(self.session.buffer_updated(count, self.now))
+            self.heard(self.session.buffer_updated(self.channel, count, self.now))
             view = view[count:]
 
     def take(self, incoming: Sequence[Incoming]) -> None:
@@ -97,9 +121,7 @@ class Pair:
             match item:
                 case Received(stream, message):
                     self.messages.append((stream, message))
-                    if isinstance(
-                        message, messages.Submit | messages.Status | messages.Cancel | messages.Watch | messages.Fetch
-                    ):
+                    if isinstance(message, messages.Request):
                         self.requests[stream] = message
                 case Failed():
                     self.faults.append(item)
@@ -107,11 +129,51 @@ class Pair:
     # --- the client's side
 
     def heard(self, updates: Sequence[Update]) -> None:
-        self.updates += updates
+        for update in updates:
+            self.updates.append(update)
+            match update:
+                case Dial(channel):
+                    self._dialled(channel)
+                case HangUp(channel):
+                    self._last_words(channel)
+                case TokenWanted():
+                    self.tokens_wanted += 1
+
+    def _dialled(self, channel: Channel) -> None:
+        self.dials.append(self.now)
+        if not self.network:
+            self.heard(self.session.lose(channel, "connection refused", self.now))
+            return
+        if self.channel is None:
+            self.requests.clear()
+            self.server = Connection(Role.SERVER, Settings(agent="server", **self.server_settings))
+        self.channel = channel
+
+    def _last_words(self, channel: Channel) -> None:
+        if channel is self.channel:
+            self.to_server()
+            self.channel = None
 
     def begin(self, call: Call[Any], timeout: float | None = None) -> Call[Any]:
-        self.session.begin(call, self.now, timeout)
+        self.heard(self.session.begin(call, self.now, timeout))
         return call
+
+    def abandon(self, call: Call[Any]) -> None:
+        self.heard(self.session.abandon(call, self.now))
+
+    def lose(self, reason: str = "broken pipe") -> None:
+        """The connection breaks."""
+        assert self.channel is not None
+        self.heard(self.session.lose(self.channel, reason, self.now))
+
+    def eof(self) -> None:
+        """The server closes its side."""
+        assert self.channel is not None
+        self.heard(self.session.receive_eof(self.channel, self.now))
+
+    def close(self) -> None:
+        """The user closes the client."""
+        self.heard(self.session.close(self.now))
 
     def advance(self, seconds: float) -> None:
         """Lets time pass, deadline by deadline."""
@@ -128,9 +190,18 @@ class Pair:
     def emitted(self, call: Call[Any]) -> list[Any]:
         return [update.event for update in self.updates if isinstance(update, Emitted) and update.call is call]
 
+    def sent(self, kind: type[M]) -> list[M]:
+        """The messages of one kind that came at the server, over all connections."""
+        return [message for _, message in self.messages if isinstance(message, kind)]
+
     @property
-    def ended(self) -> Ended | None:
-        return next((update for update in self.updates if isinstance(update, Ended)), None)
+    def over(self) -> PixwireError | None:
+        """Why the client is over for good, as its shell was told."""
+        return next((update.error for update in self.updates if isinstance(update, Over)), None)
+
+    @property
+    def opened(self) -> list[Opened]:
+        return [update for update in self.updates if isinstance(update, Opened)]
 
     # --- the server's side
 
@@ -155,7 +226,12 @@ class Pair:
 
 def generate(job: str = "j", *, want: tuple[str, ...] = ("progress", "preview")) -> Call[Any]:
     """A generate call."""
-    return requests.generate(job, requests.pack_params("a red circle", None), want)
+    return requests.generate(order(job), want)
+
+
+def order(job: str = "j", prompt: str = "a red circle", **more: Any) -> requests.JobOrder:
+    """A job without attachments."""
+    return requests.JobOrder(job, "txt2img", arguments.pack_params("txt2img", (), prompt, None), **more)
 
 
 def failure(call: Call[Any]) -> PixwireError:

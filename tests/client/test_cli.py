@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from command_line import Command, Ended
+from pictures import png
 from scripted_server import Request, ScriptedServer
 
 from pixwire.cli import main
-from pixwire_protocol.messages import Cancel, Fetch, Message, Status, Submit, Watch
+from pixwire_protocol.messages import Cancel, Fetch, List, Message, Status, Submit, Watch
 from pixwire_protocol.params import parse
 from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.settings import Settings
 
 PNG = b"\x89PNG and so on" * 20
 
@@ -140,11 +142,11 @@ async def test_ctrl_c_cancels_the_job(server: ScriptedServer, tmp_path: Path) ->
     assert not (tmp_path / "out.png").exists()
 
 
-async def test_ctrl_c_when_the_server_is_gone(server: ScriptedServer, tmp_path: Path) -> None:
+async def test_ctrl_c_when_the_server_does_not_help(server: ScriptedServer, tmp_path: Path) -> None:
     command = await Command.start("generate", "x", "-o", "out.png", cwd=tmp_path, url=server.url)
     request = await server.next(Submit)
     command.interrupt()
-    (await server.next(Cancel)).peer.cut()
+    (await server.next(Cancel)).error(ErrorCode.INTERNAL, "no idea")
     ended = await command.end()
     assert ended.code == 130
     assert ended.err == f"pixwire: interrupted; job {request.job} may be going on\n"
@@ -159,10 +161,10 @@ ANSWERS: dict[str, tuple[int, str, Answer]] = {
     "cancelled": (1, "JobCancelled", lambda r: r.result("cancelled")),
     "expired": (1, "JobExpired", lambda r: r.result("expired")),
     "invalid": (2, "InvalidArgument", lambda r: r.error(ErrorCode.INVALID_ARGUMENT, details={"field": "width"})),
-    "cut": (3, "ConnectionLost", lambda r: r.peer.cut()),
+    "gone": (6, "JobGone", lambda r: r.error(ErrorCode.JOB_EXPIRED, "long ago")),
+    "forbidden": (7, "Forbidden", lambda r: r.error(ErrorCode.FORBIDDEN, "not you")),
     "nonsense": (3, "ProtocolViolation", lambda r: r.result("queued")),
     "full": (5, "QueueFull", lambda r: r.error(ErrorCode.QUEUE_FULL, "full", retry_after_ms=1500)),
-    "draining": (5, "Draining", lambda r: r.error(ErrorCode.DRAINING, "restart")),
     "conflict": (6, "JobConflict", lambda r: r.error(ErrorCode.JOB_CONFLICT, "another job")),
     "unsupported": (1, "RequestFailed", lambda r: r.error(ErrorCode.UNSUPPORTED, "kind")),
 }
@@ -266,6 +268,122 @@ async def test_watch(server: ScriptedServer, inside: Inside, state: str, code: i
     assert [event.get("state", event.get("event")) for event in events][:3] == ["running", "progress", state]
     assert ended.code == code
     assert ("error" in events[-1]) == (code == 1)
+
+
+MODEL = {
+    "name": "sha\x1bpes",
+    "default": True,
+    "pipeline": "StableDiffusionPipeline",
+    "kinds": ["txt2img", "img2img"],
+    "attachments": [],
+    "defaults": {"steps": 20, "guidance_scale": 5.0, "width": 64, "height": 64},
+    "limits": {"size_multiple": 8, "max_width": 512, "max_height": 512, "max_steps": 200, "max_count": 16},
+    "media_types": ["image/png"],
+}
+
+
+@pytest.mark.req("PXW-SEC-006")
+async def test_models(server: ScriptedServer, inside: Inside) -> None:
+    for as_json in ([], ["--json"]):
+        command = inside("models", *as_json, "--url", server.url)
+        (await server.next(List)).listed({"what": "models", "models": [MODEL]})
+        ended = await command
+        assert ended.code == 0
+        if as_json:
+            assert ended.json == {"models": [MODEL]}
+        else:
+            heads, row = ended.out.splitlines()
+            assert heads.split() == ["model", "pipeline", "kinds", "attachments", "steps", "size", "at", "most"]
+            assert row.startswith("sha\\x1bpes (default)  StableDiffusionPipeline  txt2img img2img  -")
+            assert "512x512, 200 steps" in row
+
+
+async def test_jobs(server: ScriptedServer, inside: Inside) -> None:
+    job = {"kind": "inpaint", "state": "running", "seq": 3, "step": 1, "steps": 4, "artifacts": 0, "age_ms": 200_000}
+    for as_json in ([], ["--json"]):
+        command = inside(
+            "jobs", "--state", "running", "--state", "queued", "--limit", "3", *as_json, "--url", server.url
+        )
+        request = await server.next(List)
+        assert (request.message.states, request.message.limit) == (("running", "queued"), 3)
+        request.listed({"what": "jobs", "jobs": [{"job": f"j-{i}", **job} for i in range(2)]})
+        ended = await command
+        assert ended.code == 0
+        if as_json:
+            assert ended.json["jobs"][1] == {"job": "j-1", **job}
+        else:
+            assert [line.split() for line in ended.out.splitlines()] == [
+                ["job", "kind", "state", "step", "images", "age"],
+                ["j-0", "inpaint", "running", "1/4", "0", "3", "min"],
+                ["j-1", "inpaint", "running", "1/4", "0", "3", "min"],
+            ]
+    command = inside("jobs", "--url", server.url)
+    (await server.next(List)).listed({"what": "jobs", "jobs": []})
+    assert (await command).out == "no jobs\n"
+
+
+async def test_pictures_to_paint_over(inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat.png", "mask.png", "lines.png"):
+        Path(name).write_bytes(png() + name.encode())
+    pictures = ("--image", "cat.png", "--mask", "mask.png", "--control", "lines.png")
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    more = ("--strength", "0.5", "--control-scale", "1.5", "--traceparent", parent)
+    async with ScriptedServer(Settings(agent="s", max_upload=1 << 20)) as server:
+        command = inside("generate", "a red hat", *pictures, *more, "-o", "hat.png", "--url", server.url)
+        submit = (await server.next(Submit)).message
+        request = await server.uploads.get()
+        assert (submit.kind, submit.traceparent) == ("inpaint", parent)
+        assert request.split() == [Path(name).read_bytes() for name in ("cat.png", "mask.png", "lines.png")]
+        params = parse(submit.tail, "inpaint", submit.attachments)
+        assert (params.strength, params.control_scale) == (0.5, 1.5)
+        request.accept()
+        request.succeed([PNG])
+        assert (await command).code == 0
+    assert Path("hat.png").read_bytes() == PNG
+
+
+async def test_tokens(tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-a-file\n")
+    ways: list[tuple[dict[str, str], list[str], str]] = [
+        ({}, ["--token", "from-an-option"], "from-an-option"),
+        ({}, ["--token-file", str(file)], "from-a-file"),
+        ({"PIXWIRE_TOKEN": "from-the-environment"}, [], "from-the-environment"),
+        ({"PIXWIRE_TOKEN": "from-the-environment"}, ["--token-file", str(file)], "from-a-file"),
+    ]
+    async with ScriptedServer(Settings(agent="s", auth=("bearer",))) as server:
+        server.tokens = {token: None for _, _, token in ways}
+        for environment, options, token in ways:
+            with monkeypatch.context() as patch:
+                for name, value in environment.items():
+                    patch.setenv(name, value)
+                assert (await inside("ping", "-c", "1", *options, "--url", server.url)).code == 0
+            assert server.auths[-1].token == token
+        ended = await inside("ping", "--json", "--url", server.url)
+        assert (ended.code, ended.error["class"]) == (7, "AuthRequired")
+        ended = await inside("ping", "--json", "--token", "guessed", "--url", server.url)
+        assert (ended.code, ended.error["class"]) == (7, "AuthFailed")
+        assert "guessed" not in ended.out + ended.err
+
+
+async def test_a_broken_connection_is_mended(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "out.png", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    request.accept("running")
+    request.peer.close()
+    again = await server.next(Watch)
+    again.accept("running")
+    again.succeed([PNG])
+    ended = await command.end()
+    assert ended.code == 0
+    assert ended.err.splitlines() == [
+        "x: running",
+        "connection lost: the server closed the connection; trying again",
+        "connected again",
+        "x: succeeded",
+    ]
+    assert (tmp_path / "out.png").read_bytes() == PNG
 
 
 async def test_ping(server: ScriptedServer, inside: Inside) -> None:

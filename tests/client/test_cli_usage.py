@@ -19,6 +19,15 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["generate", "x", "--job", "no spaces"], 2, "job id"),
     (["generate", "x", "--url", "http://localhost"], 2, "not HTTP"),
     (["generate", "x", "--url", "pixwire+unix:///nowhere/s"], 3, "no such file"),
+    (["generate", "x", "--mask", "m.png"], 2, "mask"),
+    (["generate", "x", "--strength", "0.5"], 2, "strength"),
+    (["generate", "x", "--image", "nowhere.png", "--url", "pixwire+unix:///nowhere/s"], 3, "no such file"),
+    (["generate", "x", "--url", "pixwires://127.0.0.1:1", "--cafile", "nowhere.pem"], 2, "nowhere.pem"),
+    (["generate", "x", "--url", "pixwire://example.org", "--token", "secret"], 2, "pixwires://"),
+    (["generate", "x", "--token-file", "nowhere"], 1, "nowhere"),
+    (["generate", "x", "--token", "a", "--token-file", __file__], 2, "both"),
+    (["jobs", "--limit", "0"], 2, "--limit"),
+    (["wire", "dance"], 2, "dance"),
     (["status", "x y"], 2, "job id"),
     (["dance"], 2, "dance"),
     (["generate", "x", "--colour", "red"], 2, "--colour"),
@@ -32,7 +41,7 @@ def test_wrong_usage_is_one_line(
     monkeypatch.setenv("PIXWIRE_URL", "pixwire://127.0.0.1:1")
     assert main(arguments) == code
     out, err = capsys.readouterr()
-    assert err.startswith("pixwire: ")
+    assert err.startswith("pixwire wire: " if arguments[0] == "wire" else "pixwire: ")
     assert says in err
     assert err.count("\n") == 1
     assert out == ""
@@ -42,12 +51,15 @@ def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) ->
     assert main([]) == 0
     out = capsys.readouterr().out
     assert "  130  Ctrl-C" in out
-    for command in ("generate", "status", "watch", "cancel", "fetch", "ping", "demo", "serve"):
+    for command in ("generate", "status", "models", "jobs", "fetch", "ping", "demo", "serve", "token", "wire"):
         assert f"  {command} " in out
     assert main(["generate", "--help"]) == 0
     out = capsys.readouterr().out
     assert 'pixwire generate "a red circle on a blue background" -o circle.png' in out
     assert "PIXWIRE_URL" in out
+    assert "PIXWIRE_TOKEN" in out
+    assert main(["wire", "--help"]) == 0
+    assert "pixwire wire" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -56,6 +68,7 @@ def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) ->
         ("typer", ["ping"], "pixwire: the command line needs typer: pip install 'pixwire[cli]'"),
         ("rich", ["ping"], "pixwire: the command line needs rich: pip install 'pixwire[cli]'"),
         ("pixwire_server", ["serve"], "pixwire: serving needs the server: pip install pixwire-server"),
+        ("pixwire_server", ["token", "me"], "pixwire: making a token needs the server: pip install pixwire-server"),
     ],
 )
 def test_what_is_not_installed(
@@ -69,7 +82,14 @@ def test_what_is_not_installed(
     assert capsys.readouterr().err == f"{says}\n"
 
 
-def test_serve_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        (["serve", "--listen", "127.0.0.1:0", "--help"], ["--listen", "127.0.0.1:0", "--help"]),
+        (["token", "alice", "--help"], ["token", "alice", "--help"]),
+    ],
+)
+def test_the_server_gets_its_arguments(given: list[str], handed_on: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
     def serve(arguments: list[str]) -> int:
@@ -80,5 +100,5 @@ def test_serve_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     module.main = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pixwire_server", package)
     monkeypatch.setitem(sys.modules, "pixwire_server.cli", module)
-    assert main(["serve", "--listen", "127.0.0.1:0", "--help"]) == 7
-    assert seen == [["--listen", "127.0.0.1:0", "--help"]]
+    assert main(given) == 7
+    assert seen == [handed_on]

@@ -19,6 +19,8 @@ STATUS = JobStatus(
 SAMPLES: list[PixwireError] = [
     errors.InvalidURL("x", "why"),
     errors.ConnectError("pixwire://x", "connection refused"),
+    errors.job_lost("j-1", "the server was started anew", STATUS),
+    errors.AuthFailed(513, "AUTH_FAILED", "wrong"),
     errors.ConnectionLost("broken pipe", processed="maybe", job="j-1", status=STATUS),
     errors.RequestTimeout("generate", 1.5, job="j-1", status=STATUS),
     errors.ProtocolViolation("EVENT came first", job="j-1"),

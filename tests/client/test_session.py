@@ -1,9 +1,9 @@
 """The client's decisions, in memory and without waiting: what each message means for the request it belongs to."""
 
 import pytest
-from session_pair import Pair, Split, artifact, bytewise, failure, generate, whole
+from session_pair import Pair, Split, artifact, bytewise, failure, generate, order, whole
 
-from pixwire import requests
+from pixwire.core import requests
 from pixwire.errors import (
     CapacityError,
     ConnectionLost,
@@ -16,7 +16,6 @@ from pixwire.errors import (
     RequestFailed,
 )
 from pixwire.events import Preview, Progress, StateChange
-from pixwire.session import Opened
 from pixwire_protocol import messages
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobState
@@ -34,8 +33,8 @@ def test_handshake() -> None:
         pair.begin(requests.status("j"))
     assert caught.value.processed == "no"
     pair.pump()
-    (opened,) = pair.updates
-    assert isinstance(opened, Opened)
+    (opened,) = pair.opened
+    assert pair.session.connected
     assert opened.welcome.limits.max_streams == 7
 
 
@@ -44,15 +43,16 @@ def test_handshake_that_takes_too_long() -> None:
     pair = Pair(ready=False, handshake_timeout=5.0)
     assert pair.session.next_deadline(pair.now) == 5.0
     pair.heard(pair.session.handle_timeout(5.0))
-    assert pair.ended is not None
-    assert pair.ended.error.reason == "no answer within 5 s"
+    assert isinstance(pair.over, ConnectionLost)
+    assert pair.over.reason == "no answer within 5 s"
     assert pair.session.next_deadline(pair.now) is None
 
 
 def test_handshake_with_a_server_of_another_protocol() -> None:
     pair = Pair(ready=False)
-    pair.heard(pair.session.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n", 0.0))
-    assert pair.ended is not None
+    pair.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert "looks like an HTTP server" in str(pair.over)
+    assert pair.dials == [0.0]
 
 
 # --- the four operations
@@ -94,8 +94,7 @@ def test_generate_is_one_request(split: Split) -> None:
 
 def test_status_cancel_and_submit_end_with_their_answer() -> None:
     pair = Pair()
-    packed = requests.pack_params("x", None)
-    calls = [pair.begin(c) for c in (requests.submit("a", packed), requests.status("b"), requests.cancel("c", "why"))]
+    calls = [pair.begin(c) for c in (requests.submit(order("a")), requests.status("b"), requests.cancel("c", "why"))]
     pair.pump()
     for stream, state in zip(pair.requests, ("queued", "running", "cancelled"), strict=True):
         pair.answer(stream, state, end=True)
@@ -140,10 +139,11 @@ def test_the_socket_is_read_straight_into_the_image() -> None:
     pair.feed(bytes(sent[:2000]))
     assert call.filling is not None
     target = call.filling.buffer
-    into = pair.session.get_buffer(1 << 16)
+    assert pair.channel is not None
+    into = pair.session.get_buffer(pair.channel, 1 << 16)
     assert into.obj is target
     into[:100] = sent[2000:2100]
-    pair.heard(pair.session.buffer_updated(100, pair.now))
+    pair.heard(pair.session.buffer_updated(pair.channel, 100, pair.now))
     pair.feed(bytes(sent[2100:]))
     pair.pump()
     assert call.outcome.data.obj is target

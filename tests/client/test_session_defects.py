@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from session_pair import Pair, artifact, failure, generate, status
 
-from pixwire import requests
-from pixwire.calls import HANDLERS, Phase
+from pixwire.core import requests
+from pixwire.core.calls import HANDLERS, Phase
 from pixwire.errors import (
     ConnectionLost,
     ProtocolViolation,
@@ -26,7 +26,7 @@ def result(pair: Pair, body: dict[str, Any]) -> None:
 def image_of(pair: Pair, length: int, data: bytes) -> None:
     """A promised image that is announced with `length` bytes and has `data`."""
     pair.answer(1, "succeeded", artifacts=[artifact(0, data)])
-    result(pair, {"job": "j", "length": length, **artifact(0, data)})
+    result(pair, {"job": "j", "offset": 0, "length": length, **artifact(0, data), "size": length})
     if data:
         pair.server.send_data(1, memoryview(data), True)
 
@@ -125,7 +125,7 @@ def test_a_connection_error_of_the_server_ends_everything(frame: messages.Messag
     assert "defect" in str(error)
     assert error.processed == "maybe"
     assert other.processed == ("no" if isinstance(frame, messages.GoAway) else "maybe")
-    assert pair.ended is not None
+    assert pair.channel is None
 
 
 def test_the_table_has_no_way_out_of_done() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from session_pair import Pair, artifact, failure, generate
+from session_pair import Pair, artifact, failure, generate, order
 
-from pixwire import requests
-from pixwire.calls import Call
+from pixwire import arguments
+from pixwire.core import requests
+from pixwire.core.calls import Call
 from pixwire.errors import (
     ConnectionLost,
     Draining,
@@ -17,10 +18,7 @@ from pixwire.errors import (
     TooManyStreams,
 )
 from pixwire_protocol import messages
-from pixwire_protocol.connection import Connection
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.settings import Settings
-from pixwire_protocol.states import Role
 
 PNG = bytes(range(256)) * 16
 BIG = bytes(range(251)) * 4000  # a million bytes: several windows
@@ -65,8 +63,8 @@ def test_giving_up_resets_the_stream_and_harms_nothing_else(stage: str, how: str
     pair = Pair(max_streams=2)
     call, go_on = bring_to(pair, stage)
     if how == "abandon":
-        pair.session.abandon(call)
-        pair.session.abandon(call)
+        pair.abandon(call)
+        pair.abandon(call)
         assert call not in pair.finished()
     else:
         pair.now = 1.0
@@ -89,7 +87,7 @@ def test_giving_up_resets_the_stream_and_harms_nothing_else(stage: str, how: str
     pair.pump()
     assert again.outcome.bytes == BIG
     assert not pair.faults
-    assert pair.ended is None
+    assert pair.channel is not None
 
 
 def test_deadlines() -> None:
@@ -133,7 +131,7 @@ def test_deadlines_of_finished_calls_do_not_pile_up() -> None:
         pair.answer(2 * number + 1, "running", end=True)
         pair.pump()
     assert len(pair.finished()) == 1000
-    assert len(pair.session._deadlines) < 200
+    assert len(pair.session._deadlines._heap) < 200
 
 
 # --- many at once
@@ -148,7 +146,7 @@ def test_more_calls_than_streams_wait_their_turn() -> None:
     pair.answer(3, "running", end=True)
     pair.pump()
     assert [request.job for request in pair.requests.values()] == ["j0", "j1", "j2"]
-    pair.session.abandon(calls[3])
+    pair.abandon(calls[3])
     pair.answer(1, "running", end=True)
     pair.pump()
     assert [request.job for request in pair.requests.values()] == ["j0", "j1", "j2", "j4"]
@@ -159,8 +157,7 @@ def test_more_calls_than_streams_wait_their_turn() -> None:
 @pytest.mark.req("PXW-REQ-006")
 def test_a_refused_stream_is_tried_again_a_few_times() -> None:
     pair = Pair()
-    packed = requests.pack_params("x", None)
-    patient, unlucky = pair.begin(requests.submit("a", packed)), pair.begin(requests.status("b"))
+    patient, unlucky = pair.begin(requests.submit(order("a"))), pair.begin(requests.status("b"))
     for attempt in range(6):
         pair.to_server()
         for stream, request in list(pair.requests.items()):
@@ -179,11 +176,9 @@ def test_a_refused_stream_is_tried_again_a_few_times() -> None:
 
 
 def test_a_request_the_server_has_no_room_for() -> None:
-    pair = Pair(ready=False)
-    pair.server = Connection(Role.SERVER, Settings(agent="small", max_frame=4096))
-    pair.pump()
-    call = requests.submit("j", requests.pack_params("x" * 4000, None, negative_prompt="y" * 4000))
-    pair.heard(pair.session.begin(call, pair.now, None))
+    pair = Pair(max_frame=4096)
+    long = arguments.pack_params("txt2img", (), "x" * 4000, None, negative_prompt="y" * 4000)
+    call = pair.begin(requests.submit(requests.JobOrder("j", "txt2img", long)))
     error = failure(call)
     assert isinstance(error, RequestFailed)
     assert (error.name, error.processed) == ("FRAME_TOO_LARGE", "no")
@@ -204,28 +199,26 @@ def test_every_call_hears_of_the_end(stage: str, processed: str, how: str) -> No
     call, _ = bring_to(pair, stage)
     match how:
         case "lose":
-            pair.heard(pair.session.lose("broken pipe"))
+            pair.lose()
         case "eof":
-            pair.heard(pair.session.receive_eof(pair.now))
+            pair.eof()
         case _:
-            pair.heard(pair.session.close())
+            pair.close()
     error = failure(call)
     assert isinstance(error, ConnectionLost)
     assert (error.processed, error.job) == (processed, "j")
     assert (error.status is not None) == (processed == "yes")
-    assert pair.ended is not None
-    assert pair.updates[-1] is pair.ended
+    assert (pair.over is not None) == (how == "close")
     assert call in pair.finished()
     with pytest.raises(ConnectionLost) as caught:
         pair.begin(requests.status("later"))
     assert caught.value.processed == "no"
-    assert pair.session.lose("again") == []
-    pair.session.abandon(call)
+    pair.abandon(call)
 
 
 def test_closing_says_goodbye() -> None:
     pair = Pair()
-    pair.session.close()
+    pair.close()
     pair.to_server()
     ((_, goodbye),) = pair.messages
     assert isinstance(goodbye, messages.GoAway)
@@ -250,7 +243,7 @@ def test_goaway_fails_what_was_not_processed_and_lets_the_rest_finish() -> None:
     pair.succeed(1, [PNG])
     pair.pump()
     assert calls[0].outcome[0].bytes == PNG
-    pair.heard(pair.session.lose("the server closed the connection"))
+    pair.lose("the server closed the connection")
     assert isinstance(failure(calls[1]), ConnectionLost)
     assert "DRAINING" in str(failure(calls[1]))
 
@@ -271,7 +264,7 @@ def test_a_silent_server_is_asked_and_then_given_up() -> None:
     call = pair.begin(generate("j"))
     pair.to_server()
     times = itertools.count()
-    while pair.ended is None:
+    while pair.channel is not None:
         assert next(times) < 20
         due = pair.session.next_deadline(pair.now)
         assert due is not None
@@ -287,5 +280,5 @@ def test_a_server_that_answers_pings_is_alive() -> None:
     pair = Pair(idle_ms=6_000, ping_timeout_ms=2_000)
     call = pair.begin(generate("j"))
     pair.advance(60.0)
-    assert pair.ended is None
+    assert pair.channel is not None
     assert not call.done

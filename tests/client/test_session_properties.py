@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from session_pair import Pair, Split, artifact, generate
 
-from pixwire import requests
-from pixwire.calls import Call
+from pixwire.core import requests
+from pixwire.core.calls import Call
 from pixwire.errors import ConnectionLost, RequestTimeout
 from pixwire_protocol import messages
 
@@ -34,6 +34,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.pair = Pair(window=WINDOW, max_streams=MAX_STREAMS, idle_ms=3_600_000)
         self.calls: dict[str, Call[Any]] = {}
+        self.begun: dict[str, float] = {}
         self.given_up: set[str] = set()
         self.stages: dict[int, str] = {}
 
@@ -49,6 +50,7 @@ class Life(RuleBasedStateMachine):
             "fetch": lambda job: requests.fetch(job, 0),
         }
         self.calls[job] = self.pair.begin(make[kind](job), timeout)
+        self.begun[job] = self.pair.now
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -56,7 +58,7 @@ class Life(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(sorted(self.calls)))
         if not self.calls[job].done:
             self.given_up.add(job)
-        self.pair.heard(self.pair.session.abandon(self.calls[job]))
+        self.pair.abandon(self.calls[job])
 
     @rule(seconds=st.sampled_from([1.0, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -125,7 +127,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def nobody_broke_the_protocol(self) -> None:
         assert not self.pair.faults
-        assert self.pair.ended is None
+        assert self.pair.channel is not None
 
     @invariant()
     def every_call_is_finished_at_most_once_and_rightly(self) -> None:
@@ -141,8 +143,7 @@ class Life(RuleBasedStateMachine):
     def check(self, job: str, call: Call[Any]) -> None:
         if call.error is not None:
             assert isinstance(call.error, RequestTimeout)
-            assert call.deadline is not None
-            assert call.deadline <= self.pair.now
+            assert self.begun[job] + call.error.timeout <= self.pair.now
         elif call.operation in ("generate", "images"):
             assert [image.bytes for image in call.outcome] == [image_bytes(job, i) for i in range(image_count(job))]
             assert {image.job for image in call.outcome} == {job}
@@ -164,7 +165,7 @@ class Life(RuleBasedStateMachine):
         self.every_call_is_finished_at_most_once_and_rightly()
         self.nobody_broke_the_protocol()
         last = self.pair.begin(requests.status("999"))
-        self.pair.heard(self.pair.session.lose("the end"))
+        self.pair.close()
         assert isinstance(last.error, ConnectionLost)
         assert self.pair.session.next_deadline(self.pair.now) is None
 

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
+from ..arguments import GenerateOptions
 from ..errors import PixwireError
-from ..requests import GenerateOptions
-from ..url import DEFAULT_URL
-from . import jobs
+from . import jobs, lists
 from . import options as o
 from .exits import MEANINGS, ExitCode, report
 from .generate import Order, generate
+from .target import Target, with_target
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<5}{meaning}" for code, meaning in MEANINGS.items())
 
@@ -30,18 +30,17 @@ app = typer.Typer(
 )
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], commands: typer.Typer = app, name: str = "pixwire") -> int:
     """Parses and carries out a command line. Returns the exit code; every error is one line on stderr."""
     try:
-        return int(app(arguments or ["--help"], prog_name="pixwire", standalone_mode=False) or 0)
+        return int(commands(arguments or ["--help"], prog_name=name, standalone_mode=False) or 0)
     except Exception as error:
         # typer raises click's exceptions or, in later versions, its own copies of them: known by what they can do
         if not hasattr(error, "format_message"):
             raise
-        command = next((name for name in arguments[:1] if name in COMMANDS), None)
-        print(
-            f"pixwire: {error.format_message()} (see pixwire {f'{command} ' if command else ''}--help)", file=sys.stderr
-        )
+        known = {command.name for command in commands.registered_commands}
+        command = next((f"{word} " for word in arguments[:1] if word in known), "")
+        print(f"{name}: {error.format_message()} (see {name} {command}--help)", file=sys.stderr)
         return int(getattr(error, "exit_code", ExitCode.USAGE))
 
 
@@ -69,7 +68,9 @@ def _root(
 
 
 @app.command("generate")
+@with_target
 def _generate(
+    target: Target,
     prompt: o.Prompt,
     output: o.Output = None,
     negative: o.Negative = None,
@@ -81,9 +82,14 @@ def _generate(
     count: o.Count = 1,
     model: o.Model = None,
     media_type: o.MediaType = None,
+    image: o.ImageFile = None,
+    mask: o.MaskFile = None,
+    control: o.ControlFile = None,
+    strength: o.Strength = None,
+    control_scale: o.ControlScale = None,
+    traceparent: o.TraceParent = None,
     preview: o.PreviewFile = None,
     job: o.NewJobId = None,
-    url: o.Url = DEFAULT_URL,
     timeout: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
@@ -94,6 +100,8 @@ def _generate(
       pixwire generate "a red circle on a blue background" -o circle.png
       pixwire generate "a green star" -n 4 --seed 7 -o star.png      star-1.png to star-4.png
       pixwire generate "a yellow heart" --json | jq -r '.images[].path'
+      pixwire generate "a red hat" --image cat.png --strength 0.6 -o hat.png     paint over a picture
+      pixwire generate "a red hat" --image cat.png --mask head.png               only where the mask is white
     """
     options: GenerateOptions = {
         "negative_prompt": negative,
@@ -104,46 +112,53 @@ def _generate(
         "seed": seed,
         "model": model,
         "media_type": media_type,
+        "strength": strength,
+        "control_scale": control_scale,
     }
-    order = Order(url, prompt, options, count, output, preview, timeout, job, as_json)
+    images = {"image": image, "mask": mask, "control": control}
+    order = Order(target, prompt, options, count, output, preview, timeout, job, as_json, images, traceparent)
     return execute(generate(order), as_json=as_json)
 
 
 @app.command("status")
-def _status(job: o.JobId, url: o.Url = DEFAULT_URL, as_json: o.Json = False) -> int:
+@with_target
+def _status(target: Target, job: o.JobId, as_json: o.Json = False) -> int:
     """Print how a job is.
 
     \b
     Example:
       pixwire status 0193-abc --json
     """
-    return execute(jobs.status(url, job, as_json), as_json=as_json)
+    return execute(jobs.status(target, job, as_json), as_json=as_json)
 
 
 @app.command("watch")
-def _watch(job: o.JobId, url: o.Url = DEFAULT_URL, timeout: o.Timeout = None, as_json: o.Json = False) -> int:
+@with_target
+def _watch(target: Target, job: o.JobId, timeout: o.Timeout = None, as_json: o.Json = False) -> int:
     """Follow a job until it ends.
 
     With --json, one object per event. Ctrl-C ends the watching, not the job.
     """
-    return execute(jobs.watch(url, job, timeout, as_json), as_json=as_json)
+    return execute(jobs.watch(target, job, timeout, as_json), as_json=as_json)
 
 
 @app.command("cancel")
-def _cancel(job: o.JobId, reason: o.Reason = None, url: o.Url = DEFAULT_URL, as_json: o.Json = False) -> int:
+@with_target
+def _cancel(target: Target, job: o.JobId, reason: o.Reason = None, as_json: o.Json = False) -> int:
     """End a job, waiting or running.
 
     Prints its state at that moment; watch tells the final one.
     """
-    return execute(jobs.cancel(url, job, reason, as_json), as_json=as_json)
+    return execute(jobs.cancel(target, job, reason, as_json), as_json=as_json)
 
 
 @app.command("fetch")
+@with_target
 def _fetch(
+    target: Target,
     job: o.JobId,
     output: o.FetchOutput = None,
     index: o.Index = None,
-    url: o.Url = DEFAULT_URL,
     timeout: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
@@ -153,13 +168,39 @@ def _fetch(
     Example:
       pixwire fetch 0193-abc -o star.png
     """
-    return execute(jobs.fetch(url, job, output, index, timeout, as_json), as_json=as_json)
+    return execute(jobs.fetch(target, job, output, index, timeout, as_json), as_json=as_json)
 
 
 @app.command("ping")
-def _ping(count: o.Pings = 3, url: o.Url = DEFAULT_URL, as_json: o.Json = False) -> int:
+@with_target
+def _ping(target: Target, count: o.Pings = 3, as_json: o.Json = False) -> int:
     """Connect to a server and measure the round trip."""
-    return execute(jobs.ping(url, count, as_json), as_json=as_json)
+    return execute(jobs.ping(target, count, as_json), as_json=as_json)
+
+
+@app.command("models")
+@with_target
+def _models(target: Target, as_json: o.Json = False) -> int:
+    """List the models of the server and what they can do.
+
+    \b
+    Example:
+      pixwire models --json | jq -r '.models[].name'
+    """
+    return execute(lists.models(target, as_json), as_json=as_json)
+
+
+@app.command("jobs")
+@with_target
+def _jobs(target: Target, state: o.States = None, limit: o.Limit = None, as_json: o.Json = False) -> int:
+    """List your jobs, newest first.
+
+    \b
+    Examples:
+      pixwire jobs --state running --state queued
+      pixwire jobs --limit 5 --json
+    """
+    return execute(lists.jobs(target, tuple(state or ()), limit, as_json), as_json=as_json)
 
 
 @app.command("demo")
@@ -185,10 +226,22 @@ def _demo(
     return execute(demo(plan), as_json=False)
 
 
-@app.command("serve", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+_ELSEWHERE = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@app.command("serve", context_settings=_ELSEWHERE)
 def _serve() -> None:
     """Start a server (see pixwire serve --help)."""
     raise AssertionError("main takes this command before it gets here")
 
 
-COMMANDS = {command.name for command in app.registered_commands}
+@app.command("token", context_settings=_ELSEWHERE)
+def _token() -> None:
+    """Make a token for somebody who may use your server (see pixwire token --help)."""
+    raise AssertionError("main takes this command before it gets here")
+
+
+@app.command("wire", context_settings=_ELSEWHERE)
+def _wire() -> None:
+    """Look at the bytes of the protocol (see pixwire wire --help)."""
+    raise AssertionError("main takes this command before it gets here")

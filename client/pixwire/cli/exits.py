@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from ..errors import (
+    AccessDenied,
     ArtifactChanged,
     ArtifactNotFound,
     CapacityError,
@@ -32,6 +33,7 @@ class ExitCode(IntEnum):
     TIMEOUT = 4
     CAPACITY = 5
     NOT_FOUND = 6
+    ACCESS = 7
     INTERRUPTED = 130
 
 
@@ -42,7 +44,8 @@ MEANINGS = {
     ExitCode.CONNECTION: "cannot connect, or the connection was lost",
     ExitCode.TIMEOUT: "--timeout passed",
     ExitCode.CAPACITY: "the server is full or about to stop: try again later",
-    ExitCode.NOT_FOUND: "no such job or image, or the job id is taken",
+    ExitCode.NOT_FOUND: "no such job or image (any more), or the job id is taken",
+    ExitCode.ACCESS: "the server wants a token (--token-file), or does not accept this one",
     ExitCode.INTERRUPTED: "Ctrl-C",
 }
 
@@ -53,12 +56,10 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((ConnectError, ConnectionLost, ProtocolViolation), ExitCode.CONNECTION),
     ((RequestTimeout,), ExitCode.TIMEOUT),
     ((CapacityError,), ExitCode.CAPACITY),
+    ((AccessDenied,), ExitCode.ACCESS),
     ((JobNotFound, JobConflict, JobGone, ArtifactNotFound, ArtifactChanged), ExitCode.NOT_FOUND),
     ((JobEnded,), ExitCode.FAILED),
 )
-_HINTS: dict[type[BaseException], str] = {
-    ConnectError: " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)",
-}
 _FIELDS = ("code", "name", "retry", "processed", "retry_after_ms", "details", "job", "state")
 
 
@@ -75,7 +76,8 @@ def error_map(error: BaseException) -> dict[str, Any]:
 
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
     """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code."""
-    hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), "")
+    nobody = isinstance(error, ConnectError) and not error.reached
+    hint = " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)" if nobody else ""
     print(f"pixwire: {' '.join(printable(str(error)).split())}{hint}", file=sys.stderr)
     if as_json:
         print_json({"error": error_map(error)})

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from ..arguments import invalid
 from ..image import EXTENSIONS, Image
-from ..requests import invalid
 
 MEDIA_TYPES = {**{ending: kind for kind, ending in EXTENSIONS.items()}, ".jpeg": "image/jpeg"}
 """Media type by file name ending."""

@@ -2,19 +2,21 @@
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..aio import AsyncClient, connect
+from ..aio.client import AsyncClient
+from ..arguments import GenerateOptions, check_job_id, invalid, kind_of, new_job_id, pack_params
 from ..errors import ConnectionLost, PixwireError, RequestTimeout
 from ..events import Preview
 from ..image import EXTENSIONS, Image
-from ..requests import GenerateOptions, check_job_id, invalid, new_job_id, pack_params
 from .exits import print_json
 from .files import check_folder, media_type_of, numbered, save_all, slug
 from .show import Display, display
+from .target import Target
 
 CANCEL_SECONDS = 5.0  # how long Ctrl-C waits for the server to say that the job is over
 
@@ -31,9 +33,9 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the command line asks for. `output` None: named after the prompt; `-`: stdout."""
+    """What the command line asks for. `output` None: named after the prompt; `-`: stdout. `images`: by name."""
 
-    url: str
+    target: Target
     prompt: str
     options: GenerateOptions
     count: int
@@ -42,6 +44,8 @@ class Order:
     timeout: float | None
     job: str | None
     as_json: bool
+    images: Mapping[str, Path | None] = field(default_factory=dict)
+    traceparent: str | None = None
 
     @property
     def to_stdout(self) -> bool:
@@ -54,7 +58,7 @@ async def generate(order: Order) -> int:
     options = checked(order)
     job = new_job_id() if order.job is None else check_job_id(order.job)
     with display(quiet=order.as_json) as shown:
-        async with connect(order.url) as client:
+        async with order.target.connect(shown.note) as client:
             images = await _images(client, order, options, job, shown)
     if order.to_stdout:
         sys.stdout.buffer.write(images[0].data)
@@ -90,7 +94,9 @@ def checked(order: Order) -> GenerateOptions:
         options["media_type"] = asked
     if order.preview is not None:
         check_folder(order.preview)
-    pack_params(order.prompt, order.count, **options)
+    names = tuple(name for name, path in order.images.items() if path is not None)
+    kind = kind_of(image="image" in names, mask="mask" in names)
+    pack_params(kind, names, order.prompt, order.count, **options)
     return options
 
 
@@ -103,6 +109,11 @@ async def _images(client: AsyncClient, order: Order, options: GenerateOptions, j
             job_id=job,
             on_state=update,
             on_progress=update,
+            image=order.images.get("image"),
+            mask=order.images.get("mask"),
+            control=order.images.get("control"),
+            traceparent=order.traceparent,
+            on_upload=partial(shown.upload, order.prompt),
             on_preview=None if order.preview is None else partial(_save_preview, order.preview),
             timeout=order.timeout,
             **options,

@@ -7,43 +7,44 @@ from pathlib import Path
 
 from pixwire_protocol.status import JobState, JobStatus
 
-from ..aio import connect
+from ..arguments import check_job_id
 from ..errors import job_ended
 from ..events import Event, StateChange
 from ..image import Image
-from ..requests import check_job_id
 from .exits import print_json, printable
 from .files import check_folder, save_all
 from .generate import image_map
+from .lists import age
 from .show import describe, display
+from .target import Target
 
 
-async def status(url: str, job: str, as_json: bool) -> int:
+async def status(target: Target, job: str, as_json: bool) -> int:
     """Prints how a job is."""
     check_job_id(job)
-    async with connect(url) as client:
+    async with target.connect() as client:
         found = await client.job(job).status()
     _print_status(found, as_json)
     return 0
 
 
-async def cancel(url: str, job: str, reason: str | None, as_json: bool) -> int:
+async def cancel(target: Target, job: str, reason: str | None, as_json: bool) -> int:
     """Asks for the end of a job and prints the state at that moment."""
     check_job_id(job)
-    async with connect(url) as client:
+    async with target.connect() as client:
         found = await client.job(job).cancel(reason)
     _print_status(found, as_json)
     return 0
 
 
 async def fetch(
-    url: str, job: str, output: Path | None, index: int | None, timeout: float | None, as_json: bool
+    target: Target, job: str, output: Path | None, index: int | None, timeout: float | None, as_json: bool
 ) -> int:
     """Waits for a job and saves its images, or the one at `index`."""
     check_job_id(job)
     if output is not None:
         check_folder(output)
-    async with connect(url) as client:
+    async with target.connect() as client:
         handle = client.job(job)
         images = (
             [await handle.image(index, timeout=timeout)] if index is not None else await handle.images(timeout=timeout)
@@ -56,12 +57,12 @@ async def fetch(
     return 0
 
 
-async def watch(url: str, job: str, timeout: float | None, as_json: bool) -> int:
+async def watch(target: Target, job: str, timeout: float | None, as_json: bool) -> int:
     """Shows a job until it ends: a bar, lines, or one JSON object per event."""
     check_job_id(job)
     last = None
     with display(quiet=as_json) as shown:
-        async with connect(url) as client, client.job(job).events(timeout=timeout) as events:
+        async with target.connect(shown.note) as client, client.job(job).events(timeout=timeout) as events:
             async for event in events:
                 shown.update(job, event)
                 if as_json:
@@ -73,20 +74,22 @@ async def watch(url: str, job: str, timeout: float | None, as_json: bool) -> int
     return 0
 
 
-async def ping(url: str, count: int, as_json: bool) -> int:
+async def ping(target: Target, count: int, as_json: bool) -> int:
     """Measures the round trip."""
     start = time.perf_counter()
-    async with connect(url) as client:
+    async with target.connect() as client:
         connected = time.perf_counter() - start
         times = [await client.ping() for _ in range(count)]
         server = client.server
     milliseconds = [round(seconds * 1000, 3) for seconds in times]
     if as_json:
-        about = {"url": url, "agent": server.agent, "server_id": server.server_id, "epoch": server.epoch}
+        about = {"url": target.url, "agent": server.agent, "server_id": server.server_id, "epoch": server.epoch}
         print_json({**about, "connect_ms": round(connected * 1000, 3), "ping_ms": milliseconds})
     else:
         shown = ", ".join(f"{ms:g}" for ms in milliseconds)
-        print(f"{url}: {printable(server.agent)}, connected in {connected * 1000:.1f} ms, round trips {shown} ms")
+        print(
+            f"{target.url}: {printable(server.agent)}, connected in {connected * 1000:.1f} ms, round trips {shown} ms"
+        )
     return 0
 
 
@@ -99,11 +102,16 @@ def _print_status(found: JobStatus, as_json: bool) -> None:
         lines[0] += f", step {found.step} of {found.steps}"
     if found.attempt > 1:
         lines.append(f"  attempt {found.attempt}")
+    if found.traceparent is not None:
+        lines.append(f"  trace {printable(found.traceparent)}")
     for name, value in (found.params or {}).items():
         lines.append(f"  {name}: {printable(str(value))}")
+    lines += [f"  {printable(one.name)}: {printable(one.media_type)}, {one.size:,} bytes" for one in found.attachments]
     for made in found.artifacts:
         size = f"{made.width}x{made.height} {made.media_type}, {made.size:,} bytes"
         lines.append(f"  image {made.artifact}: {size}, seed {made.seed}")
+    if found.retain_ms is not None:
+        lines.append(f"  its results are kept for {age(found.retain_ms)} more")
     print("\n".join(lines))
 
 

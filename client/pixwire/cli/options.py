@@ -8,9 +8,27 @@ import typer
 Flag = typer.Option
 Text = str | None
 
+TOKEN_VARIABLE = "PIXWIRE_TOKEN"  # noqa: S105 - where a token is, not one
+
 Url = Annotated[
-    str, Flag("--url", envvar="PIXWIRE_URL", help="The server: pixwire://host[:port] or pixwire+unix:///path.")
+    str,
+    Flag("--url", envvar="PIXWIRE_URL", help="The server: pixwires://host[:port], pixwire:// or pixwire+unix:///path."),
 ]
+Token = Annotated[
+    Text,
+    Flag(
+        "--token",
+        envvar=TOKEN_VARIABLE,
+        help="Say who we are; better in a file or the variable: others see command lines.",
+    ),
+]
+TokenFile = Annotated[Path | None, Flag("--token-file", help="A file with the token; read again when it has expired.")]
+InsecureAuth = Annotated[
+    bool, Flag("--allow-insecure-auth", help="Send the token in cleartext to other machines, too.")
+]
+CaFile = Annotated[Path | None, Flag("--cafile", help="Trust these certificates (PEM) instead of the system's.")]
+CertFile = Annotated[Path | None, Flag("--cert", help="Show this certificate (PEM) to the server.")]
+KeyFile = Annotated[Path | None, Flag("--key", help="The key (PEM) of --cert. [default: in the same file]")]
 Json = Annotated[bool, Flag("--json", help="Print JSON on stdout, for programs; errors too.")]
 Timeout = Annotated[
     float | None, Flag("--timeout", min=0.0, help="Seconds to wait; the job goes on. [default: no limit]")
@@ -38,6 +56,14 @@ Model = Annotated[Text, Flag("--model", help="A model of the server. [default: t
 MediaType = Annotated[
     Text, Flag("--media-type", help="image/png, image/jpeg or image/webp. [default: by the file's ending]")
 ]
+ImageFile = Annotated[Path | None, Flag("--image", help="Paint over this picture (.png .jpg .webp).")]
+MaskFile = Annotated[Path | None, Flag("--mask", help="With --image: only where this picture is white.")]
+ControlFile = Annotated[Path | None, Flag("--control", help="A picture that guides the composition, if the model can.")]
+Strength = Annotated[
+    float | None, Flag("--strength", help="How much of --image is changed: above 0 to 1. [default: the model's]")
+]
+ControlScale = Annotated[float | None, Flag("--control-scale", help="How closely to follow --control: 0 to 2.")]
+TraceParent = Annotated[Text, Flag("--traceparent", help="The trace the job belongs to (W3C Trace Context).")]
 PreviewFile = Annotated[Path | None, Flag("--preview", help="Keep the latest preview in this file.")]
 NewJobId = Annotated[Text, Flag("--job", help="Job id; the same id and arguments again attach to the job.")]
 
@@ -46,6 +72,11 @@ FetchOutput = Annotated[
     Path | None, Flag("--output", "-o", help="File; numbered for several images. [default: named after the job]")
 ]
 Index = Annotated[int | None, Flag("--index", min=0, help="Only this image; the first is 0.")]
+States = Annotated[
+    list[str] | None,
+    Flag("--state", help="Only queued, running, succeeded, failed or cancelled jobs; may be given several times."),
+]
+Limit = Annotated[int | None, Flag("--limit", "-n", min=1, help="At most so many. [default: all]")]
 Pings = Annotated[int, Flag("--count", "-c", min=1, max=7, help="How many round trips to measure.")]
 
 DemoPrompts = Annotated[

@@ -25,6 +25,9 @@ class Display(Protocol):
     def update(self, label: str, event: Event) -> None:
         """An event of the job behind `label` came."""
 
+    def upload(self, label: str, sent: int, total: int) -> None:
+        """So many bytes of the pictures that belong to the work have left."""
+
     def note(self, text: str) -> None:
         """Something worth a line happened."""
 
@@ -80,12 +83,20 @@ class Bars:
     def update(self, label: str, event: Event) -> None:
         if isinstance(event, Preview):
             return
-        task = self._tasks.get(label)
-        if task is None:
-            task = self._tasks[label] = self._progress.add_task(escape(short(label)), state="", total=None)
+        task = self._task(label)
         self._progress.update(task, completed=event.step, total=event.steps or None, state=describe(event))
         if isinstance(event, StateChange) and event.state.terminal:
             self._progress.stop_task(task)
+
+    def upload(self, label: str, sent: int, total: int) -> None:
+        state = f"sending, {sent / 1e6:.1f} of {total / 1e6:.1f} MB"
+        self._progress.update(self._task(label), completed=sent, total=total, state=state)
+
+    def _task(self, label: str) -> TaskID:
+        task = self._tasks.get(label)
+        if task is None:
+            task = self._tasks[label] = self._progress.add_task(escape(short(label)), state="", total=None)
+        return task
 
     def note(self, text: str) -> None:
         self._progress.console.print(escape(text))
@@ -111,6 +122,9 @@ class Lines:
             self._last[label] = event.state
             self.note(f"{short(label)}: {describe(event)}")
 
+    def upload(self, label: str, sent: int, total: int) -> None:
+        pass
+
     def note(self, text: str) -> None:
         self._console.print(escape(text), soft_wrap=True)
 
@@ -127,6 +141,9 @@ class Silence:
         pass
 
     def update(self, label: str, event: Event) -> None:
+        pass
+
+    def upload(self, label: str, sent: int, total: int) -> None:
         pass
 
     def note(self, text: str) -> None:

@@ -9,12 +9,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..aio import AsyncClient, connect
+from ..aio.client import AsyncClient
+from ..aio.connecting import connect
+from ..arguments import pack_params
 from ..cli.files import slug
 from ..cli.show import Display, display
 from ..events import Event, StateChange
 from ..image import Image
-from ..requests import pack_params
 from .server import DemoServer, need_server
 
 PROMPTS = (
@@ -61,7 +62,8 @@ async def demo(plan: Plan) -> int:
     need_server()
     prompts = tuple(dict.fromkeys(plan.prompts)) or PROMPTS
     for prompt in prompts:
-        pack_params(prompt, None, seed=plan.seed)  # what is wrong with them is better known before a server starts
+        # What is wrong with them is better known before a server starts.
+        pack_params("txt2img", (), prompt, None, seed=plan.seed)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with display(quiet=False) as shown:
         shown.note("starting a server ...")

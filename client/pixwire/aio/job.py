@@ -5,33 +5,40 @@
 import asyncio
 import weakref
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pixwire_protocol.status import JobState, JobStatus
 
-from . import requests
-from .aio_link import Link, retrieve
-from .errors import job_ended
-from .events import Event, EventQueue
-from .image import Image
+from ..core import requests
+from ..core.calls import Call, ServerName
+from ..errors import job_ended
+from ..events import Event, EventQueue, UploadProgress
+from ..image import Image
+from .link import Link, retrieve
+
+T = TypeVar("T")
 
 
 class AsyncJob:
     """A handle on one job; any number of them may exist for the same job.
 
-    Every method raises ConnectionLost when the connection is gone, RequestTimeout when `timeout` seconds passed, and
-    JobNotFound when the server does not know the job. None of that, and no cancelled await, touches the job.
+    Every method raises RequestTimeout when `timeout` seconds passed, ConnectionLost when the connection broke and no
+    other one came about, JobNotFound when the server does not know the job (JobLost: when it did once), and JobGone
+    when the job is so old that its results are gone. None of that, and no cancelled await, touches the job.
     """
 
-    def __init__(self, link: Link, job_id: str, status: JobStatus | None = None) -> None:
+    def __init__(
+        self, link: Link, job_id: str, status: JobStatus | None = None, known_at: ServerName | None = None
+    ) -> None:
         self._link = link
+        self._known_at = known_at
         self.id = job_id
         self.last_status = status
         """What this handle heard last; None before the first answer. `status()` asks the server."""
 
     async def status(self, *, timeout: float | None = 30.0) -> JobStatus:
         """Asks the server how the job is, with its parameters."""
-        return self._heard(await self._link.perform(requests.status(self.id), timeout))
+        return self._heard(await self._perform(requests.status(self.id, self._known_at), timeout))
 
     async def cancel(self, reason: str | None = None, *, timeout: float | None = 30.0) -> JobStatus:
         """Asks the server to end the job, queued or running, and returns its state at that moment.
@@ -39,7 +46,7 @@ class AsyncJob:
         That may still be "running": the final truth is the terminal state that `wait` or `events` tells; a job that
         was just finishing may succeed. Cancelling twice, or a job that has ended, is fine and changes nothing.
         """
-        return self._heard(await self._link.perform(requests.cancel(self.id, reason), timeout))
+        return self._heard(await self._perform(requests.cancel(self.id, reason, self._known_at), timeout))
 
     def events(self, *, previews: bool = False, timeout: float | None = None) -> "AsyncEvents":
         """Follows the job: `async for event in job.events():` ends after the terminal state.
@@ -48,13 +55,13 @@ class AsyncJob:
         Preview. Leaving the loop early ends the watching, not the job.
         """
         want = ("progress", "preview") if previews else ("progress",)
-        return AsyncEvents(self._link, self.id, want, timeout)
+        return AsyncEvents(self._link, requests.watch(self.id, want, self._known_at), timeout)
 
     async def wait(self, *, timeout: float | None = None) -> JobStatus:
         """Waits for the end of the job and returns its terminal status, whether it succeeded or not."""
         if self.last_status is not None and self.last_status.state.terminal:
             return self.last_status
-        return self._heard(await self._link.perform(requests.watch(self.id, ()), timeout))
+        return self._heard(await self._perform(requests.watch(self.id, (), self._known_at), timeout))
 
     async def image(self, index: int = 0, *, timeout: float | None = None) -> Image:
         """Waits for the end of the job and fetches one of its images.
@@ -62,18 +69,23 @@ class AsyncJob:
         Raises JobFailed, JobCancelled or JobExpired when there is none; ArtifactNotFound when `index` is too large;
         JobGone when the server keeps the images no longer.
         """
-        call = requests.fetch(self.id, index)
+        call = requests.fetch(self.id, index, self._known_at)
         loop = asyncio.get_running_loop()
         start = loop.time()
         status = await self.wait(timeout=timeout)
         if status.state is not JobState.SUCCEEDED:
             raise job_ended(status)
         rest = None if timeout is None else max(0.0, timeout - (loop.time() - start))
-        return await self._link.perform(call, rest)
+        return await self._perform(call, rest)
 
     async def images(self, *, timeout: float | None = None) -> list[Image]:
         """Waits for the end of the job and takes all its images, in one round trip. Raises as `image` does."""
-        return await self._link.perform(requests.deliver(self.id), timeout)
+        return await self._perform(requests.deliver(self.id, self._known_at), timeout)
+
+    async def _perform(self, call: Call[T], timeout: float | None) -> T:
+        outcome = await self._link.perform(call, timeout)
+        self._known_at = call.known_at
+        return outcome
 
     def _heard(self, status: JobStatus) -> JobStatus:
         if self.last_status is None or status.seq >= self.last_status.seq:
@@ -95,9 +107,9 @@ class AsyncEvents:
     Raises, from the iteration: ConnectionLost, RequestTimeout, RequestFailed. SPEC 9.
     """
 
-    def __init__(self, link: Link, job_id: str, want: tuple[str, ...], timeout: float | None) -> None:
+    def __init__(self, link: Link, call: Call[JobStatus], timeout: float | None) -> None:
         self._link = link
-        self._call = requests.watch(job_id, want)
+        self._call = call
         self._timeout = timeout
         self._outcome: asyncio.Future[JobStatus] | None = None
         self._queue = EventQueue()
@@ -124,9 +136,9 @@ class AsyncEvents:
     def _start(self) -> "asyncio.Future[JobStatus]":
         myself = weakref.ref(self)
 
-        def listen(event: Event) -> bool:
+        def listen(event: Event | UploadProgress) -> bool:
             events = myself()
-            if events is not None:
+            if events is not None and not isinstance(event, UploadProgress):
                 events._queue.push(event)
                 events._news.set()
             return events is not None

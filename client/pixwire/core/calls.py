@@ -1,15 +1,16 @@
 """One request under way: which frames may come next on its stream, and what they mean for the one who waits.
 
-A `Call` is the client's half of one stream (SPEC 7): made by a function of `requests`, opened and fed by
-`session.ClientSession`, awaited by a shell. It knows no socket, no clock and no other call.
+A `Call` is what a user waits for: made by a function of `requests`, sent and fed by a `channel.Channel`, awaited by a
+shell. It knows no socket, no clock and no other call. It may need several streams, on several connections one after
+the other: `resume` says how it goes on.
 
-The life of a call is the table `HANDLERS`; a frame that is not in it breaks the protocol:
+The life of a call on a stream is the table `HANDLERS`; a frame that is not in it breaks the protocol:
 
     ANSWER --RESULT--> (EVENTS | ARTIFACT | BYTES | done)        the reply to the request
     EVENTS --EVENT, PREVIEW--> EVENTS | ARTIFACT | done          until the terminal state
     ARTIFACT --RESULT--> BYTES                                   the announcement of one image
-    BYTES --DATA--> BYTES | ARTIFACT | done                      straight into its final buffer
-    any --ERROR, RESET--> done
+    BYTES --DATA--> BYTES | ARTIFACT | ANOTHER | done            straight into its final buffer
+    any --ERROR, RESET--> done | ANOTHER                         ANOTHER: `request` wants a stream of its own
 """
 
 from collections.abc import Callable, Mapping
@@ -20,16 +21,19 @@ from typing import Any, Generic, TypeVar, cast
 
 from pixwire_protocol import messages
 from pixwire_protocol.errors import RemoteProtocolError, error_name
-from pixwire_protocol.registry import LIMITS
+from pixwire_protocol.registry import LIMITS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobState, JobStatus
 
-from .errors import PixwireError, ProtocolViolation, job_ended, request_failed
-from .events import Event, Preview, Progress, StateChange
-from .image import Image
+from ..errors import PixwireError, ProtocolViolation, RequestFailed, job_ended, job_lost, request_failed
+from ..events import Event, Preview, Progress, StateChange
+from ..image import Image
+from .uploads import Upload
 
 T = TypeVar("T")
 
 MAX_IMAGE_BYTES = LIMITS["artifact_bytes"].default
+MOST_RESTARTS = 3
+"""How often an image is begun anew because the server says that it is not the one it was."""
 RETRY = ("no", "same_id", "after")
 PROCESSED = ("no", "maybe", "yes")
 
@@ -41,14 +45,24 @@ class Phase(Enum):
     EVENTS = auto()
     ARTIFACT = auto()
     BYTES = auto()
+    ANOTHER = auto()
     DONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerName:
+    """Which server, and which run of it. SPEC 6.3."""
+
+    server_id: str
+    epoch: str
 
 
 @dataclass(slots=True)
 class Filling:
     """An image whose bytes are on their way into `buffer`; `filled` of them are there."""
 
-    info: Mapping[str, Any]
+    info: ArtifactInfo
+    job: str
     buffer: bytearray
     filled: int = 0
     has_sink: bool = False
@@ -61,10 +75,11 @@ class Filling:
 
 @dataclass(slots=True, eq=False)
 class Call(Generic[T]):
-    """A request and everything known about it; `request` None is a PING, which has no stream.
+    """What is asked and everything known about it; `request` None is a PING, which has no stream.
 
-    The first four fields say what is asked and are fixed; `stream`, `deadline`, `timeout` and `refusals` belong to
-    the session; the rest is what the answers said so far. When `phase` is DONE, `error` or `value` is the outcome.
+    The first group says what is asked and is fixed, but for `request`: that is what goes out next. The second belongs
+    to the session and its channel. The third is what the answers said so far; when `phase` is DONE, `error` or `value`
+    is the outcome.
     """
 
     operation: str
@@ -73,18 +88,29 @@ class Call(Generic[T]):
     finish: Callable[["Call[T]"], T]
     watch: bool = False
     deliver: bool = False
+    want: tuple[str, ...] = ()
+    upload: Upload | None = None
+    known_at: ServerName | None = None
+    """The server that is known to have accepted the job."""
     max_image_bytes: int = MAX_IMAGE_BYTES
 
     stream: int | None = None
-    deadline: float | None = None
+    server: ServerName | None = None
     timeout: float = 0.0
     refusals: int = 0
+    tries: int = 0
+    suspected: int = 0
 
     phase: Phase = Phase.ANSWER
     status: JobStatus | None = None
+    body: Mapping[str, Any] | None = None
     duplicate: bool = False
+    seq: int = 0
+    reported: int = 0
+    """What is not above this was reported on an earlier connection."""
     filling: Filling | None = None
     images: list[Image] = field(default_factory=list)
+    restarts: int = 0
     value: T | None = None
     error: PixwireError | None = None
 
@@ -100,6 +126,13 @@ class Call(Generic[T]):
             raise self.error
         return cast("T", self.value)
 
+    @property
+    def image_index(self) -> int:
+        """Which image comes next."""
+        if self.deliver or not isinstance(self.request, messages.Fetch):
+            return len(self.images)
+        return self.request.artifact
+
     def fail(self, error: PixwireError) -> None:
         """Ends the call with an error, unless it has ended."""
         if not self.done:
@@ -113,13 +146,17 @@ class Call(Generic[T]):
         if handler is None:
             self._violation(f"{type(message).__name__} came where {self.operation} waits for {self.phase.name}")
             return None
+        self.tries = self.refusals = 0
         try:
             event = handler(self, message)
         except (RemoteProtocolError, ValueError, TypeError, KeyError) as error:
             self._violation(f"{type(message).__name__} is malformed: {error!r}")
             return None
-        if end and not self.done:
+        if end and self.phase not in (Phase.DONE, Phase.ANOTHER):
             self._violation(f"the answer to {self.operation} ended early, waiting for {self.phase.name}")
+        if event is None or event.seq <= self.reported:
+            return None
+        self.seq = max(self.seq, event.seq)
         return event
 
     def _violation(self, reason: str) -> None:
@@ -132,12 +169,16 @@ class Call(Generic[T]):
     # --- the handlers of the table
 
     def _on_answer(self, message: messages.Result) -> Event | None:
-        body = message.body
+        self.body = message.body
         if isinstance(self.request, messages.Fetch):
-            self._begin_image(body)
-            return None
-        self.duplicate = body.get("duplicate") is True
-        return self._on_state(body)
+            self._begin_image(message.body)
+        elif isinstance(self.request, messages.List):
+            self._succeed()
+        else:
+            self.known_at = self.server
+            self.duplicate = message.body.get("duplicate") is True
+            return self._on_state(message.body)
+        return None
 
     def _on_state(self, body: Mapping[str, Any]) -> Event | None:
         status = self.status = JobStatus.from_map(body)
@@ -174,14 +215,35 @@ class Call(Generic[T]):
         self._begin_image(message.body)
 
     def _begin_image(self, body: Mapping[str, Any]) -> None:
-        length: int = body["length"]
-        if not 0 <= length <= self.max_image_bytes:
-            self._violation(f"an image of {length:,} bytes is more than the {self.max_image_bytes:,} this client takes")
+        """The announcement of an image, or of the rest of one that was cut off."""
+        info, offset, length = ArtifactInfo.from_map(body), body["offset"], body["length"]
+        filling = self.filling
+        if info.artifact != self.image_index:
+            self._violation(f"image {info.artifact} came instead of image {self.image_index}")
+        elif info.size > self.max_image_bytes:
+            most = f"the {self.max_image_bytes:,} this client takes"
+            self._violation(f"an image of {info.size:,} bytes is more than {most}")
+        elif filling is not None and info.etag != filling.info.etag:
+            self._begin_again()
+        elif offset != (0 if filling is None else filling.filled) or length != info.size - offset:
+            self._violation(f"{length} bytes from {offset} of {info.size} were announced, and not the rest")
+        else:
+            self.filling = filling or Filling(info, str(body["job"]), bytearray(info.size))
+            self.phase = Phase.BYTES
+            if length == 0:
+                self._end_image(self.filling)
+
+    def _begin_again(self) -> None:
+        """The image is another one now: what came of the old one must not be joined with it. SPEC 9.4."""
+        if self.restarts == MOST_RESTARTS:
+            self._violation(f"image {self.image_index} changed {self.restarts} times while it was fetched")
             return
-        self.filling = Filling(body, bytearray(length))
-        self.phase = Phase.BYTES
-        if length == 0:
-            self._end_image(self.filling)
+        self.restarts += 1
+        self.filling = None
+        self._ask(messages.Fetch(cast("str", self.job), self.image_index))
+
+    def _ask(self, request: messages.Request) -> None:
+        self.request, self.phase = request, Phase.ANOTHER
 
     def _on_data(self, message: messages.Data) -> None:
         filling = cast("Filling", self.filling)
@@ -199,22 +261,27 @@ class Call(Generic[T]):
         self.images.append(_image(filling, self.status))
         self.filling = None
         expected = len(self.status.artifacts) if self.deliver and self.status is not None else 1
-        if len(self.images) < expected:
-            self.phase = Phase.ARTIFACT
-        else:
+        if len(self.images) == expected:
             self._succeed()
+        elif isinstance(self.request, messages.Fetch):
+            self._ask(fetch_next(self))
+        else:
+            self.phase = Phase.ARTIFACT
 
     def _on_error(self, message: messages.Error) -> None:
-        error = request_failed(
-            message.code,
-            message.name or error_name(message.code),
-            message.message,
-            retry=message.retry if message.retry in RETRY else "no",
-            processed=message.processed if message.processed in PROCESSED else "maybe",
-            retry_after_ms=message.retry_after_ms,
-            details=dict(message.details or {}),
-        )
-        self.fail(error)
+        asked = self.request
+        if message.code == ErrorCode.ARTIFACT_CHANGED and isinstance(asked, messages.Fetch) and asked.etag is not None:
+            self._begin_again()
+        elif message.code == ErrorCode.JOB_NOT_FOUND and self.known_at not in (None, self.server):
+            self.fail(job_lost(cast("str", self.job), self._what_changed(), self.status))
+        else:
+            self.fail(error_of(message))
+
+    def _what_changed(self) -> str:
+        before, now = cast("ServerName", self.known_at), cast("ServerName", self.server)
+        if before.server_id != now.server_id:
+            return f"server {before.server_id!r} had accepted it, now {now.server_id!r} answers and does not know it"
+        return "the server had accepted it, was started anew and does not know it"
 
     def _on_reset(self, message: messages.Reset) -> None:
         name = error_name(message.code)
@@ -232,8 +299,30 @@ HANDLERS: Mapping[tuple[Phase, type], Callable[[Call[Any], Any], Event | None]] 
 }
 
 
+def error_of(message: messages.Error) -> RequestFailed:
+    """The error for an ERROR frame; what it says beyond the known words counts as the cautious one. SPEC 10.1."""
+    return request_failed(
+        message.code,
+        message.name or error_name(message.code),
+        message.message,
+        retry=message.retry if message.retry in RETRY else "no",
+        processed=message.processed if message.processed in PROCESSED else "maybe",
+        retry_after_ms=message.retry_after_ms,
+        details=dict(message.details or {}),
+    )
+
+
+def fetch_next(call: Call[Any]) -> messages.Fetch:
+    """The request for the image, or the rest of it, that a call with a succeeded job lacks."""
+    job, index, filling = cast("str", call.job), call.image_index, call.filling
+    if filling is not None:
+        return messages.Fetch(job, index, filling.filled, etag=filling.info.etag)
+    etag = call.status.artifacts[index].etag if call.status is not None and call.deliver else None
+    return messages.Fetch(job, index, etag=etag)
+
+
 def _image(filling: Filling, status: JobStatus | None) -> Image:
-    info = ArtifactInfo.from_map(filling.info)
+    info = filling.info
     more: dict[str, Any] = {"etag": info.etag}
     if status is not None:
         more |= {"steps": status.steps, "timings": status.timings, "engine": status.engine}
@@ -243,7 +332,7 @@ def _image(filling: Filling, status: JobStatus | None) -> Image:
         info.width,
         info.height,
         info.seed,
-        filling.info.get("job", ""),
+        filling.job,
         info.artifact,
         MappingProxyType(more),
     )

@@ -1,0 +1,243 @@
+"""The asyncio shell of a `ClientSession`: makes connections, wakes waiters, holds one timer. No decision is taken here.
+
+Everything happens in the callbacks of the transports and in the tasks of the callers; a task of its own runs only
+while a connection is made or a token is awaited.
+"""
+
+# ruff: noqa: ASYNC109 - every call takes `timeout`: the session keeps the deadlines, for every kind of shell
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pixwire_protocol.messages import Welcome
+
+from ..core.auth import Credentials, check_token
+from ..core.calls import Call
+from ..core.channel import Channel
+from ..core.session import ClientSession
+from ..core.updates import Dial, Disconnected, Emitted, Finished, HangUp, Opened, Over, TokenWanted, Update
+from ..errors import PixwireError
+from ..events import Event, UploadProgress
+from ..url import Endpoint
+from .dial import DialError, dial
+from .pipe import Pipe
+
+T = TypeVar("T")
+
+Listener = Callable[[Event | UploadProgress], bool]
+"""Takes an event of a call. Returns False when nobody listens any more, so the call can be abandoned."""
+
+
+@dataclass(slots=True)
+class _Waiter:
+    future: asyncio.Future[Any]
+    listener: Listener | None
+
+
+class Link:
+    """A client's way to its server: the session, its transports, and who waits for what."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        endpoint: Endpoint,
+        context: ssl.SSLContext | None,
+        credentials: Credentials | None,
+        on_connection: Callable[[str | None], object] | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.session = session
+        self._on_connection = on_connection
+        self._endpoint = endpoint
+        self._context = context
+        self._credentials = credentials
+        self._loop = loop
+        self._pipes: dict[Channel, Pipe] = {}
+        self._tasks: dict[asyncio.Task[None], Channel] = {}
+        self._leaving: set[asyncio.Future[None]] = set()
+        self._waiters: dict[Call[Any], _Waiter] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._received = 0
+        self.reached = self.was_connected = False
+        self.opened: asyncio.Future[Welcome] = loop.create_future()
+        self.opened.add_done_callback(retrieve)
+
+    # --- for the client
+
+    def open(self) -> None:
+        """Makes the first connection; `opened` tells how that went."""
+        self._carry_out(self.session.start(self._loop.time()))
+
+    def start(
+        self, call: Call[T], timeout: float | None, listener: Listener | None = None, since: float | None = None
+    ) -> "asyncio.Future[T]":
+        """Begins a call. The future gets its outcome; `release` the call when nobody waits for that any more.
+
+        Raises: what `ClientSession.begin` does.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        updates = self.session.begin(call, self._loop.time(), timeout, since)
+        self._waiters[call] = _Waiter(future, listener)
+        self._carry_out(updates)
+        return future
+
+    def release(self, call: Call[Any]) -> None:
+        """Forgets a call; if it is still under way its stream is reset."""
+        if self._waiters.pop(call, None) is not None:
+            self._carry_out(self.session.abandon(call, self._loop.time()))
+
+    async def perform(
+        self, call: Call[T], timeout: float | None, listener: Listener | None = None, since: float | None = None
+    ) -> T:
+        """Begins a call and waits for its outcome; its time counts from `since`, if not from now. Cancelling resets its
+        stream and harms nothing else.
+        """
+        future = self.start(call, timeout, listener, since)
+        try:
+            return await future
+        finally:
+            self.release(call)
+
+    async def close(self) -> None:
+        """Ends everything; calls under way get ConnectionLost. Waits a moment for the last bytes to leave."""
+        self._leave()
+        if last := [*self._leaving, *self._tasks]:
+            await asyncio.wait(last)
+
+    def abort(self) -> None:
+        """Ends everything at once."""
+        pipes = tuple(self._pipes.values())
+        self._leave()
+        for pipe in pipes:
+            pipe.abort()
+
+    @property
+    def bytes_received(self) -> int:
+        """Over all connections."""
+        return self._received + sum(pipe.bytes_received for pipe in self._pipes.values())
+
+    def _leave(self) -> None:
+        self._carry_out(self.session.close(self._loop.time()))
+        for task in self._tasks:
+            task.cancel()
+
+    # --- the session's wishes
+
+    def _carry_out(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            match update:
+                case Emitted(call, event):
+                    self._emit(call, event)
+                case Finished(call):
+                    self._finish(call)
+                case Opened(welcome):
+                    if self.opened.done():
+                        self._tell(None)
+                    else:
+                        self.opened.set_result(welcome)
+                case Disconnected(reason):
+                    self._tell(reason)
+                case Dial(channel):
+                    self._run(channel, self._dial(channel))
+                case TokenWanted(channel):
+                    self._run(channel, self._authenticate(channel))
+                case HangUp(channel):
+                    self._hang_up(channel)
+                case Over(error):
+                    if not self.opened.done():
+                        self.opened.set_exception(error)
+        for pipe in self._pipes.values():
+            pipe.flush_soon()
+        self._set_timer()
+
+    def _tell(self, reason: str | None) -> None:
+        if self._on_connection is not None:
+            self._loop.call_soon(self._on_connection, reason)  # what it raises is the loop's to report, not ours
+
+    def _emit(self, call: Call[Any], event: Event | UploadProgress) -> None:
+        waiter = self._waiters.get(call)
+        if waiter is None or waiter.listener is None:
+            return
+        try:
+            wanted = waiter.listener(event)
+        except Exception as error:  # a mistake in the caller's callback belongs to the caller, not to the connection
+            if not waiter.future.done():
+                waiter.future.set_exception(error)
+            wanted = False
+        if not wanted:
+            self.release(call)
+
+    def _finish(self, call: Call[Any]) -> None:
+        waiter = self._waiters.pop(call, None)
+        if waiter is None or waiter.future.done():
+            return
+        if call.error is not None:
+            waiter.future.set_exception(call.error)
+        else:
+            waiter.future.set_result(call.value)
+
+    def _hang_up(self, channel: Channel) -> None:
+        for task, mine in self._tasks.items():
+            if mine is channel:
+                task.cancel()
+        pipe = self._pipes.pop(channel, None)
+        if pipe is not None:
+            self._received += pipe.bytes_received
+            self._leaving.add(pipe.closed)
+            pipe.closed.add_done_callback(self._leaving.discard)
+            pipe.hang_up()
+
+    def _set_timer(self) -> None:
+        """After anything happened to the session: it may have another deadline."""
+        due = self.session.next_deadline(self._loop.time())
+        if self._timer is not None:
+            if due is not None and self._timer.when() <= due and not self._timer.cancelled():
+                return  # it fires early enough, and then looks again
+            self._timer.cancel()
+        self._timer = None if due is None else self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._carry_out(self.session.handle_timeout(self._loop.time()))
+
+    # --- what takes a while
+
+    def _run(self, channel: Channel, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks[task] = channel
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+
+    async def _dial(self, channel: Channel) -> None:
+        try:
+            pipe = await dial(
+                self._endpoint, self._context, lambda: Pipe(self.session, channel, self._loop, self._carry_out)
+            )
+        except DialError as error:
+            self.reached = self.reached or error.reached
+            self._carry_out(self.session.lose(channel, error.reason, self._loop.time(), final=error.final))
+            return
+        self.reached = True
+        if channel.lost is None:
+            self._pipes[channel], self.was_connected = pipe, True
+            pipe.flush_soon()
+        else:
+            pipe.abort()
+
+    async def _authenticate(self, channel: Channel) -> None:
+        try:
+            given = self._credentials.ask() if self._credentials is not None else ""
+            token = check_token(await given if isinstance(given, Awaitable) else given)
+        except Exception as error:  # whatever the user's function raises: it is why there is no connection
+            reason = str(error) if isinstance(error, PixwireError) else f"the token function failed: {error!r}"
+            self._carry_out(self.session.lose(channel, reason, self._loop.time()))
+        else:
+            self._carry_out(self.session.authenticate(channel, token, self._loop.time()))
+
+
+def retrieve(future: "asyncio.Future[Any]") -> None:
+    """A done callback: an error that nobody came for is nobody's loss, so the loop need not complain about it."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,98 @@
+"""One asyncio transport of a client: bytes in, bytes out. SPEC 3.
+
+Bytes come straight into the buffer that the session offers (the final one, for images); what is to be sent is
+collected and written once per turn of the loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from ..core.channel import Channel
+from ..core.session import ClientSession
+from ..core.updates import Update
+from ..net.problems import describe
+
+CLOSE_SECONDS = 2.0  # how long a close waits for the server to take the last bytes
+
+
+class Pipe(asyncio.BufferedProtocol):
+    """The transport of one channel. `heard` takes the session's updates."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        channel: Channel,
+        loop: asyncio.AbstractEventLoop,
+        heard: Callable[[Sequence[Update]], None],
+    ) -> None:
+        self._session = session
+        self._channel = channel
+        self._loop = loop
+        self._heard = heard
+        self._transport: asyncio.Transport | None = None
+        self._flushing = False
+        self._paused = False
+        self.bytes_received = 0
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    # --- called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._session.get_buffer(self._channel, sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.bytes_received += nbytes
+        self._heard(self._session.buffer_updated(self._channel, nbytes, self._loop.time()))
+
+    def eof_received(self) -> None:
+        self._heard(self._session.receive_eof(self._channel, self._loop.time()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+        reason = "the server closed the connection" if exc is None else describe(exc)
+        self._heard(self._session.lose(self._channel, reason, self._loop.time()))
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.flush_soon()
+
+    # --- for the link
+
+    def flush_soon(self) -> None:
+        """There may be something to send: it leaves at the end of this turn of the loop."""
+        if self._channel.has_output and not (self._flushing or self._paused or self._transport is None):
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def hang_up(self) -> None:
+        """Sends what is left, then closes; a server that does not take it is cut off after a moment."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._flush()
+            transport = self._transport
+            transport.close()
+            timer = self._loop.call_later(CLOSE_SECONDS, transport.abort)
+            self.closed.add_done_callback(lambda _: timer.cancel())
+
+    def abort(self) -> None:
+        """Closes at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        while self._channel.has_output and not self._paused and self._transport is not None:
+            buffers, updates = self._session.data_to_send(self._channel, self._loop.time())
+            # One write for all of it: requests are small, and writelines does not hold back in CPython 3.12.0-3.12.8
+            # (gh-127655).
+            self._transport.write(b"".join(buffers))
+            if updates:
+                self._heard(updates)

@@ -1,0 +1,91 @@
+"""Which server the commands talk to, and as whom: the options that all of them share."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+from ..aio.connecting import Connecting, connect
+from ..arguments import invalid
+from ..core.auth import TokenSource
+from ..url import DEFAULT_URL
+from . import options as o
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server, and what is needed to be let in."""
+
+    url: str = DEFAULT_URL
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    allow_insecure_auth: bool = False
+    cafile: Path | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+
+    def connect(self, note: Callable[[str], object] | None = None) -> Connecting:
+        """The client to be; `note` hears of lost connections.
+
+        Raises what `pixwire.connect` raises at once, and OSError when the token cannot be read.
+        """
+        return connect(
+            self.url,
+            token=self._token(),
+            allow_insecure_auth=self.allow_insecure_auth,
+            cafile=self.cafile,
+            certfile=self.certfile,
+            keyfile=self.keyfile,
+            on_connection=None if note is None else partial(_tell, note),
+        )
+
+    def _token(self) -> TokenSource | None:
+        if self.token_file is None:
+            return self.token or None
+        path = self.token_file
+        if self.token and not self._from_environment():
+            raise invalid("token", "(a token)", "--token or --token-file", "both --token and --token-file are given")
+        path.read_text()  # that it cannot be read is better known now
+        return lambda: path.read_text().strip()  # a token that was renewed there is taken up
+
+    def _from_environment(self) -> bool:
+        import os
+
+        return self.token == os.environ.get(o.TOKEN_VARIABLE)
+
+
+def _tell(note: Callable[[str], object], reason: str | None) -> None:
+    note("connected again" if reason is None else f"connection lost: {reason}; trying again")
+
+
+def _target(
+    url: o.Url = DEFAULT_URL,
+    token: o.Token = None,
+    token_file: o.TokenFile = None,
+    insecure_auth: o.InsecureAuth = False,
+    cafile: o.CaFile = None,
+    cert: o.CertFile = None,
+    key: o.KeyFile = None,
+) -> Target:
+    return Target(url, token, token_file, insecure_auth, cafile, cert, key)
+
+
+def with_target(command: Callable[..., int]) -> Callable[..., int]:
+    """Gives a command that takes `target` the options which say what that is."""
+    own, shared = inspect.signature(command), inspect.signature(_target)
+
+    @wraps(command)
+    def run(**arguments: Any) -> int:
+        chosen = {name: arguments.pop(name) for name in shared.parameters}
+        return command(target=_target(**chosen), **arguments)
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*own.parameters.values(), *shared.parameters.values())
+        if parameter.name != "target"
+    ]
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

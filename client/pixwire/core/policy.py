@@ -1,0 +1,26 @@
+"""What the user of a client wants of its session."""
+
+from dataclasses import dataclass
+
+from .auth import Kind
+from .calls import MAX_IMAGE_BYTES
+
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the user wants of a session.
+
+    mend: calls survive a lost connection, and wait while there is none; else they fail with ConnectionLost.
+    patience: seconds for which a call waits for a connection before it fails, however long its own timeout is.
+    connect_timeout: seconds for making one connection, handshake included.
+    max_image_bytes: the largest image to make room for when the server announces it.
+    identity: "none", "fixed" or "renewable": what there is to say when the server asks who we are.
+    """
+
+    mend: bool = True
+    patience: float = PATIENCE
+    connect_timeout: float = 10.0
+    max_image_bytes: int = MAX_IMAGE_BYTES
+    identity: Kind = "none"

@@ -1,0 +1,89 @@
+"""Connecting, and the ways in which it fails."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aio_support import spawn
+from scripted_server import ScriptedServer
+
+import pixwire
+from pixwire import errors
+
+pytestmark = pytest.mark.usefixtures("tidy")
+
+
+async def test_both_ways_to_connect(server: ScriptedServer) -> None:
+    async with await pixwire.connect(server.url) as first, pixwire.connect(server.url) as second:
+        assert first.server.agent == second.server.agent == "scripted/1"
+        assert first.url == server.url
+        assert not first.closed
+        assert await first.ping() >= 0
+    assert first.closed
+    assert second.closed
+    await first.close()
+
+
+async def test_unix_socket(tmp_path: Path) -> None:
+    async with ScriptedServer(path=str(tmp_path / "s")) as server, pixwire.connect(server.url) as client:
+        assert await client.ping() >= 0
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConnectError, match="no such file") as caught:
+        await pixwire.connect(f"pixwire+unix://{tmp_path}/none")
+    assert caught.value.url == f"pixwire+unix://{tmp_path}/none"
+
+
+async def test_refused(server: ScriptedServer) -> None:
+    async with ScriptedServer() as other:
+        url = other.url
+    with pytest.raises(errors.ConnectError, match="refused"):
+        await pixwire.connect(url)
+
+
+async def test_a_server_that_says_nothing(server: ScriptedServer) -> None:
+    server.mute = True
+    with pytest.raises(errors.ConnectError, match=r"no answer within 0\.05 s"):
+        await pixwire.connect(server.url, timeout=0.05)
+    await server.peers[0].gone
+
+
+async def test_a_server_that_hangs_up(server: ScriptedServer) -> None:
+    server.mute = True
+    connecting = spawn(pixwire.connect(server.url))
+    (await server.arrived.get()).close()
+    with pytest.raises(errors.ConnectError, match=r"closed the connection|reset by peer"):
+        await connecting
+
+
+async def test_a_cancelled_connect_leaves_nothing_open(server: ScriptedServer) -> None:
+    server.mute = True
+    connecting = spawn(pixwire.connect(server.url))
+    peer = await server.arrived.get()
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await peer.gone
+
+
+async def test_connections_are_told_of(server: ScriptedServer) -> None:
+    heard: asyncio.Queue[str | None] = asyncio.Queue()
+    async with pixwire.connect(server.url, on_connection=heard.put_nowait) as client:
+        for turn in range(2):
+            (await server.arrived.get()).cut()
+            reason = await heard.get()
+            assert reason is not None
+            assert "reset" in reason or "closed" in reason
+            assert await heard.get() is None
+            assert client.connected, turn
+    assert heard.empty()
+
+
+def test_bad_urls_and_windows_are_found_at_once() -> None:
+    with pytest.raises(errors.InvalidURL):
+        pixwire.connect("http://localhost")
+    with pytest.raises(errors.InvalidArgument, match="on_disconnect"):
+        pixwire.connect(on_disconnect="shrug")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgument, match="stream_window"):
+        pixwire.connect(stream_window=1)

@@ -1,0 +1,104 @@
+"""A connection that dies, for a client that is not to wait for another."""
+
+import pytest
+from aio_support import BIG, PNG, STAGES, Step, spawn
+from scripted_server import ScriptedServer
+
+import pixwire
+from pixwire import AsyncClient, errors
+from pixwire_protocol.messages import Submit, Watch
+from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("tidy")
+
+
+@pytest.mark.parametrize("how", ["cut", "close"])
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
+async def test_every_waiting_call_hears_that_the_connection_died(
+    server: ScriptedServer, impatient: AsyncClient, stage: tuple[str, list[Step]], how: str
+) -> None:
+    task = spawn(impatient.generate("x", job_id="j-1"))
+    events = impatient.job("j-1").events()
+    following = spawn(anext(events))
+    request = await server.next(Submit)
+    watch = await server.next(Watch)
+    for step in stage[1]:
+        step(request)
+    await impatient.ping()
+    getattr(request.peer, how)()
+    with pytest.raises(errors.ConnectionLost) as caught:
+        await task
+    assert caught.value.job == "j-1"
+    assert caught.value.processed == ("maybe" if stage[0] == "sent" else "yes")
+    with pytest.raises(errors.ConnectionLost):
+        await following
+    assert not impatient.closed
+    if not impatient.connected:  # it makes another connection by itself, within a moment
+        with pytest.raises(errors.ConnectionLost) as caught:
+            await impatient.generate("y")
+        assert caught.value.processed == "no"
+    assert watch.job == "j-1"
+    async with pixwire.connect(server.url) as second:
+        going_on = spawn(second.job("j-1").images())
+        again = await server.next(Watch)
+        again.accept("running")
+        again.succeed([PNG])
+        assert [image.bytes for image in await going_on] == [PNG]
+
+
+async def test_cut_in_the_middle_of_a_frame(server: ScriptedServer, impatient: AsyncClient) -> None:
+    task = spawn(impatient.generate("x"))
+    request = await server.next(Submit)
+    request.accept("running")
+    request.change("succeeded", artifacts=[request.info(0, BIG)])
+    request.announce_image(0, BIG)
+    request.peer.transport.write(bytes.fromhex("c1008000210000000000") + b"\0\1" + BIG[:1000])
+    await impatient.ping(timeout=None) if False else None
+    request.peer.close()
+    with pytest.raises(errors.ConnectionLost):
+        await task
+
+
+async def test_closing_the_client_ends_its_calls(server: ScriptedServer) -> None:
+    client = await pixwire.connect(server.url)
+    task = spawn(client.generate("x"))
+    request = await server.next(Submit)
+    await client.close()
+    with pytest.raises(errors.ConnectionLost, match="the client was closed"):
+        await task
+    await request.peer.gone
+    assert [goodbye.code for goodbye in server.goaways] == [ErrorCode.NO_ERROR]
+
+
+async def test_a_server_that_drains(server: ScriptedServer, impatient: AsyncClient) -> None:
+    task = spawn(impatient.generate("x"))
+    request = await server.next(Submit)
+    request.peer.goaway(ErrorCode.DRAINING, "restart", last_stream=request.stream, reconnect_after_ms=250)
+    request.accept("running")
+    await impatient.ping()
+    with pytest.raises(errors.Draining) as caught:
+        await impatient.generate("y")
+    assert caught.value.retry_after_ms == 250
+    request.succeed([PNG])
+    assert (await task).bytes == PNG
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # it takes its time
+async def test_a_server_that_falls_silent(tidy: None) -> None:
+    settings = Settings(agent="s", idle_ms=1000, ping_timeout_ms=1000)
+    async with ScriptedServer(settings) as server, pixwire.connect(server.url, on_disconnect="fail") as client:
+        task = spawn(client.generate("x"))
+        await server.next(Submit)
+        server.peers[0].hold()
+        with pytest.raises(errors.ConnectionLost, match="silent"):
+            await task
+
+
+async def test_a_server_that_talks_nonsense(server: ScriptedServer, impatient: AsyncClient) -> None:
+    task = spawn(impatient.generate("x"))
+    request = await server.next(Submit)
+    request.peer.transport.write(b"\0" * 64)
+    with pytest.raises(errors.ConnectionLost, match="PXW/1"):
+        await task
+    await request.peer.gone
