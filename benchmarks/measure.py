@@ -4,7 +4,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -35,7 +35,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 async def in_turn(
-    rounds: int, contestants: dict[str, Callable[[], Awaitable[dict[str, float]]]], progress: Callable[[], None]
+    rounds: int, contestants: Mapping[str, Callable[[], Awaitable[dict[str, float]]]], progress: Callable[[], None]
 ) -> dict[str, list[dict[str, float]]]:
     """Let every contestant run once per round (A B C, A B C, ...).
 
@@ -67,7 +67,7 @@ def plain(table: dict[str, dict[str, Summary]]) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What a reader must know to judge the figures."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -87,6 +87,26 @@ def process(*command: str) -> Iterator[str]:
             running.wait(60)
 
 
+@contextlib.contextmanager
+def serving(data_dir: Path) -> Iterator[str]:
+    """A pixwire server that accepts and keeps jobs and computes none; its URL."""
+    options = (
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        str(data_dir),
+        "--max-resident",
+        "0",
+        "--queue-limit",
+        "1000000",
+    )
+    with process("pixwire_server", *options) as line:
+        url = re.search(r"listening on (\S+)", line)
+        if url is None:
+            raise SystemExit("the server did not start; its message is above")
+        yield url[1]
+
+
 class CommitFloor:
     """One bare SQLite commit per call, as durable as the journal's."""
 
@@ -155,24 +175,10 @@ def main(
     with tempfile.TemporaryDirectory() as name, process("benchmarks.floor", "--core", str(SERVER_CORE)) as port:
         folder, everywhere = Path(name), os.sched_getaffinity(0)
         measure.pin(SERVER_CORE)  # the server inherits the core
-        serve = (
-            "pixwire_server",
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            str(folder / "data"),
-            "--max-resident",
-            "0",
-            "--queue-limit",
-            "1000000",
-        )
-        with process(*serve) as line:
-            url = re.search(r"listening on (\S+)", line)
-            if url is None:
-                raise SystemExit("the server did not start; its message is above")
+        with serving(folder / "data") as url:
             os.sched_setaffinity(0, everywhere)
             measure.pin(CLIENT_CORE)
-            results = uvloop.run(measure_all(int(port), url[1], folder, rounds, requests))
+            results = uvloop.run(measure_all(int(port), url, folder, rounds, requests))
     over_echo = show(results)
     if json_file:
         record = {

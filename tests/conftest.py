@@ -37,8 +37,7 @@ class ServerProcess:
             sys.executable,
             "-m",
             "pixwire_server",
-            "--listen",
-            "127.0.0.1:0",
+            *(() if "--listen" in self.options else ("--listen", "127.0.0.1:0")),
             "--data-dir",
             str(self.data_dir),
             *self.options,
@@ -50,7 +49,7 @@ class ServerProcess:
         watchdog.start()
         line = self.process.stdout.readline()
         watchdog.cancel()
-        found = re.search(r"listening on (\S+)", line)
+        found = re.search(r"listening on ([^\s,]+)", line)
         assert found, f"the server did not start: {line!r}\n{self.log()}"
         self.url = found[1]
         return self
@@ -82,18 +81,28 @@ class ServerProcess:
         return self._finish(signal.SIGKILL)
 
 
-@pytest.fixture
-def new_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Makes (not yet started) servers: `new_server("--max-resident", "1")`; what still runs at the end is killed."""
+def _factory(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
     made: list[ServerProcess] = []
 
     def make(*options: str, data_dir: Path | None = None) -> ServerProcess:
-        made.append(ServerProcess(data_dir or tmp_path / f"server-{len(made)}", *options))
+        made.append(ServerProcess(data_dir or folder / f"server-{len(made)}", *options))
         return made[-1]
 
     yield make
     for server in made:
         server.kill()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Makes (not yet started) servers: `new_server("--max-resident", "1")`; what still runs at the end is killed."""
+    yield from _factory(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def new_module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
+    """The same for servers that all tests of a module share."""
+    yield from _factory(tmp_path_factory.mktemp("servers"))
 
 
 @pytest.fixture(scope="session")
