@@ -1,7 +1,7 @@
 # Everything a person needs from a fresh clone. Wants Python 3.11+ and make, nothing else.
 #
 #   make demo                      six prompts, six pictures, one contact sheet (PROMPT="a green star on a white background" for that one)
-#   make test                      the whole test suite
+#   make test                      the whole test suite (PYTEST="tests/client -k upload" for a part of it)
 #   make check                     formatting, lint, types
 #   make bench                     the benchmarks, JSON into benchmarks/results/
 #   make fuzz                      a minute of fuzzing of the protocol code (FUZZ_SECONDS=600 for longer)
@@ -13,7 +13,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
-PYTEST ?=
+PYTEST ?= --numprocesses 2 --dist loadfile
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ $(VENV)/.run: pyproject.toml server/pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Adding the test tools ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev]' --editable ./server
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev]' --editable './server[lora]'
 	@touch $@
 
 demo: $(VENV)/.run

@@ -17,7 +17,8 @@ NUMBERS = re.compile(r"([A-Z]{3})-(\d{3})(?:\.\.(\d{3}))?")
 LEVELS: Mapping[str, str] = {
     "L0": "",
     "L1": "REQ-010..012 REQ-029 JOB-005..009 DRN-013",
-    "L2": "FLW-001..013 KAL-002 LIM-003 LIM-009 REQ-013 REQ-021..027 REQ-038 JOB-012 JOB-015 JOB-020 JOB-021 SEC-003 DRN-012",
+    "L2": "FLW-001..013 KAL-002 LIM-003 LIM-009 REQ-013 REQ-021..027 REQ-038 JOB-012 JOB-015 JOB-020 JOB-021 "
+    "SEC-003 DRN-012",
     "L3": "UPL-001..017",
     "LIST": "REQ-032..036",
     "AUTH": "AUT-001..004 AUT-006..012 AUT-015..021",
@@ -36,7 +37,10 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "FLOW_CONTROL": ("G", "Report a defect in the accounting of credit."),
     "STREAM_ID": ("G", "Report a defect."),
-    "VERSION_UNSUPPORTED": ("G", "Stop; tell the user which versions the preface named. It is seen in the preface; no frame of this version says it."),
+    "VERSION_UNSUPPORTED": (
+        "G",
+        "Stop; tell the user which versions the preface named. (No frame says it: section 3.2.)",
+    ),
     "HANDSHAKE_TIMEOUT": ("G", "Connect."),
     "IDLE_TIMEOUT": ("G", "Connect; send PING in time (section 12.1)."),
     "EXCESSIVE_LOAD": ("G", "Connect, later and slower: section 11.1 was not kept, or the server is full."),

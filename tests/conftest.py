@@ -1,5 +1,6 @@
 """A real server in a real process, for the tests that want the whole thing."""
 
+import json
 import os
 import re
 import signal
@@ -14,8 +15,21 @@ import pytest
 # Before anything imports torch: tiny tensors are slower with several threads, and exact images need one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+ROOT = Path(__file__).parent.parent
 START_SECONDS = 120.0  # a bound for a hung start, never a measure: loading torch on a busy machine takes a while
 STOP_SECONDS = 60.0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much of the specification the suite is about; test_spec_requirements.py fails when an id has no test."""
+    passed, failed = (
+        any("test_spec_requirements" in report.nodeid for report in terminalreporter.stats.get(outcome, []))
+        for outcome in ("passed", "failed")
+    )
+    if passed and not failed:
+        ids = set(re.findall(r"\*\*\[(PXW-[A-Z]+-[0-9]+)\]\*\*", (ROOT / "SPEC.md").read_text()))
+        vectors = sum(len(json.loads(path.read_text())) for path in (ROOT / "protocol" / "vectors").glob("*.json"))
+        terminalreporter.line(f"SPEC.md: {len(ids)} requirements, each with a test or a vector; {vectors} vectors")
 
 
 class ServerProcess:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from pixwire_protocol import job_ids, messages
 from pixwire_protocol.fields import show
 from pixwire_protocol.params import GenerateParams, ParamError
-from pixwire_protocol.registry import ErrorCode
 
-from .errors import InvalidArgument
+from .errors import invalid
 from .events import Event, Preview, Progress, StateChange, UploadProgress
 
 if TYPE_CHECKING:
@@ -107,13 +106,6 @@ class EventCallbacks:
 def new_job_id() -> str:
     """A job id nobody else has: a UUID version 7, so ids sort by the time they were made."""
     return job_ids.new_job_id(time.time_ns() // 1_000_000, os.urandom(job_ids.RANDOM_BYTES))
-
-
-def invalid(field: str, value: Any, allowed: Any, message: str) -> InvalidArgument:
-    """The error for an argument that was found wrong before anything was sent."""
-    details = {"field": field, "value": value, "allowed": allowed}
-    code = ErrorCode.INVALID_ARGUMENT
-    return InvalidArgument(code, code.name, message, details=details)
 
 
 def check_field(message: str, field: str, value: Any, argument: str) -> None:

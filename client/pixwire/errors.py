@@ -181,6 +181,13 @@ class InvalidArgument(RequestFailed):
         return self.details.get("allowed")
 
 
+def invalid(field: str, value: Any, allowed: Any, message: str) -> InvalidArgument:
+    """The error for an argument that was found wrong before anything was sent."""
+    details = {"field": field, "value": value, "allowed": allowed}
+    code = ErrorCode.INVALID_ARGUMENT
+    return InvalidArgument(code, code.name, message, details=details)
+
+
 class JobNotFound(RequestFailed):
     """The server knows no such job (or it belongs to somebody else, which looks the same)."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from pixwire_protocol.attachments import Attachment
 
-from .arguments import invalid
+from .errors import invalid
 from .image import Image
 
 if TYPE_CHECKING:

@@ -63,5 +63,7 @@ def _unix(url: str, netloc: str, path: str, rest: str) -> Endpoint:
     if path in ("", "/"):
         raise InvalidURL(url, "the path of the socket is missing; write pixwire+unix:///path/to/socket")
     if rest:
-        raise InvalidURL(url, f"nothing may follow the path, but {rest!r} does; write %3F for ? and %23 for # in a path")
+        raise InvalidURL(
+            url, f"nothing may follow the path, but {rest!r} does; in a path write %3F for ? and %23 for #"
+        )
     return Endpoint(url, path=path)

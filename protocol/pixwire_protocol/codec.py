@@ -3,7 +3,6 @@
 Knows the registry's fields and no message in particular; messages.py has the classes and the frames around them.
 """
 
-import itertools
 from typing import Any, Final
 
 from pixwire_protocol.attachments import Problem
@@ -53,8 +52,7 @@ class Codec:
             for name, item in self.fields.items()
         )
         self.required = tuple(item.name for item in spec.fields if item.required)
-        bodies = (BODIES[name] for name in _BODIES_OF.get(spec.name, ()))
-        self.known = frozenset(itertools.chain(self.fields, *bodies))
+        self.known = frozenset(self.fields).union(*(BODIES[name] for name in _BODIES_OF.get(spec.name, ())))
 
     def decode(self, head: bytes, tail: Buffer, stream: int) -> Any:
         """The message in a frame of this type; the header was checked. Raises RemoteProtocolError."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from pixwire_server import logs
+from pixwire_server import logs, open_files
 from pixwire_server.config import ServerConfig
 from pixwire_server.doors.access import Access, AccessError
 from pixwire_server.doors.door import Door
@@ -96,6 +96,7 @@ async def unless(stop: "asyncio.Future[signal.Signals]", work: Coroutine[Any, An
 def run(config: ServerConfig) -> int:
     """Serve until a signal; returns the exit code of the process."""
     logs.configure(config.log_level)
+    open_files.allow_many(config.max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(config, _announce))
 
@@ -124,14 +125,20 @@ async def serve(
             log.info("stopped before the engine was ready")
             return EXIT_DRAINED
         except (ListenError, StartupError, *AccessError) as error:
-            print(f"pixwire serve: {error}", file=sys.stderr)
-            return EXIT_FAILED
+            return _refuse(error)
         try:
             return await unless(signals.second, _serve(config, announce, signals, jobs, listeners, access))
         except StoppedError:
             number = signals.second.result()
             log.warning("%s again: stopped at once", number.name)
             return 128 + number
+        except ListenError as error:  # the port was taken while the engine was loading
+            return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    print(f"pixwire serve: {error}", file=sys.stderr)
+    return EXIT_FAILED
 
 
 async def _serve(

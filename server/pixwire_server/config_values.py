@@ -42,7 +42,8 @@ def existing_file(value: object) -> Path | None:
         return None
     path = absolute_path(value)
     if not path.is_file():
-        raise ValueError("this is a folder" if path.is_dir() else "there is no such file")
+        what = "this is a folder" if path.is_dir() else "this is no regular file" if path.exists() else ""
+        raise ValueError(what or "there is no such file")
     return path
 
 

@@ -8,9 +8,10 @@ from pixwire import arguments
 from pixwire.core import requests
 from pixwire.core.calls import Call
 from pixwire.core.channel import Channel
+from pixwire.core.channel_updates import Emitted, Finished, Opened
 from pixwire.core.policy import Policy
 from pixwire.core.session import ClientSession
-from pixwire.core.updates import Dial, Emitted, Finished, HangUp, Opened, Over, TokenWanted, Update
+from pixwire.core.updates import Dial, HangUp, Over, TokenWanted, Update
 from pixwire.errors import PixwireError
 from pixwire_protocol import messages
 from pixwire_protocol.connection import Connection

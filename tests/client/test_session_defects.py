@@ -36,9 +36,20 @@ def progress_without_step(pair: Pair) -> None:
     pair.server.send(1, messages.Event({"event": "progress", "job": "j", "seq": 1}))
 
 
+def progress_with_words(pair: Pair) -> None:
+    pair.answer(1, "running")
+    pair.server.send(1, messages.Event({"event": "progress", "job": "j", "seq": "one", "step": 1, "steps": 2}))
+
+
 def success_without_images(pair: Pair) -> None:
     pair.answer(1, "running")
     pair.change(1, "succeeded", end=True)
+
+
+def announced(pair: Pair, **more: Any) -> None:
+    """A promised image whose announcement has something else in it."""
+    pair.answer(1, "succeeded", artifacts=[artifact(0, PNG), artifact(1, PNG)])
+    result(pair, {"job": "j", "offset": 0, "length": len(PNG), **artifact(0, PNG), **more})
 
 
 NONSENSE: dict[str, Callable[[Pair], None]] = {
@@ -46,9 +57,16 @@ NONSENSE: dict[str, Callable[[Pair], None]] = {
     "unknown state": lambda pair: result(pair, status("j", "dreaming")),
     "text for a number": lambda pair: result(pair, status("j", "queued", attempt="1")),
     "progress without step": progress_without_step,
+    "progress with words for numbers": progress_with_words,
     "success without images": success_without_images,
     "END before the promised images": lambda pair: pair.answer(1, "succeeded", artifacts=[artifact(0, PNG)], end=True),
     "END in the middle": lambda pair: pair.answer(1, "queued", end=True),
+    "another image": lambda pair: announced(pair, artifact=1),
+    "from the middle": lambda pair: announced(pair, offset=1, length=len(PNG) - 1),
+    "not to the end": lambda pair: announced(pair, length=len(PNG) - 1),
+    "beyond the end": lambda pair: announced(pair, length=len(PNG) + 1),
+    "without an etag": lambda pair: announced(pair, etag=None),
+    "a length that is no int": lambda pair: announced(pair, length=float(len(PNG))),
     "negative length": lambda pair: image_of(pair, -1, b""),
     "length beyond all bounds": lambda pair: image_of(pair, 1 << 60, b""),
     "more bytes than announced": lambda pair: image_of(pair, 2, b"xyz"),
@@ -58,6 +76,8 @@ NONSENSE: dict[str, Callable[[Pair], None]] = {
 
 @pytest.mark.req("PXW-STR-013")
 @pytest.mark.req("PXW-REQ-027")
+@pytest.mark.req("PXW-REQ-037")
+@pytest.mark.req("PXW-REQ-038")
 @pytest.mark.parametrize("misbehave", NONSENSE.values(), ids=NONSENSE.keys())
 def test_what_makes_no_sense_fails_the_call_and_nothing_else(misbehave: Callable[[Pair], None]) -> None:
     pair = Pair()

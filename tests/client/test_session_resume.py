@@ -460,6 +460,20 @@ def test_the_wait_of_an_error_holds_on_the_next_connection_too() -> None:
     assert not call.done
 
 
+@pytest.mark.req("PXW-ERR-005")
+def test_error_on_stream_0_says_when_to_come_again() -> None:
+    pair = mending(chance=0.0)
+    call = pair.begin(requests.status("j"))
+    pair.pump()
+    error = messages.Error(ErrorCode.INTERNAL, "INTERNAL", "a defect", retry="no", retry_after_ms=5_000)
+    pair.feed(b"".join(bytes(buffer) for buffer in messages.encode(error)))
+    pair.advance(4.9)
+    assert len(pair.dials) == 1
+    pair.advance(0.2)
+    assert only(pair)[1].job == "j"
+    assert not call.done
+
+
 def test_a_followed_job_whose_server_ends_its_grace() -> None:
     pair = mending(chance=0.0)
     call = pair.begin(generate("j"))
@@ -478,6 +492,7 @@ def test_a_followed_job_whose_server_ends_its_grace() -> None:
 # --- not for ever
 
 
+@pytest.mark.req("PXW-ERR-011")
 def test_patience_ends() -> None:
     pair = mending(patience=30.0)
     under_way = pair.begin(generate("a"))
@@ -507,6 +522,7 @@ def test_patience_ends() -> None:
     assert again.outcome.state == "running"
 
 
+@pytest.mark.req("PXW-ERR-011")
 def test_a_call_that_may_be_what_breaks_the_connections_is_given_up() -> None:
     pair = mending(chance=0.0)
     call = pair.begin(requests.status("j"))
@@ -724,6 +740,7 @@ def test_impatient_clients_hear_of_a_drain_at_once() -> None:
     assert only(pair)[1].job == "b"
 
 
+@pytest.mark.req("PXW-ERR-011")
 def test_a_busy_server_is_asked_a_few_times() -> None:
     pair = mending()
     call = pair.begin(requests.status("j"))

@@ -26,6 +26,7 @@ def test_the_default_is_this_machine() -> None:
 
 def test_unix() -> None:
     assert parse_url("pixwire+unix:///run/pix%20wire.sock").path == "/run/pix wire.sock"
+    assert parse_url("pixwire+unix:///run/a%3Fb%23c").path == "/run/a?b#c"
 
 
 def test_tls() -> None:
@@ -50,6 +51,7 @@ def test_credentials_are_refused_and_not_shown(url: str) -> None:
     assert "secret" not in str(caught.value) + caught.value.url
 
 
+@pytest.mark.req("PXW-CON-024")
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -61,8 +63,12 @@ def test_credentials_are_refused_and_not_shown(url: str) -> None:
         ("pixwire://host:0", "port 0"),
         ("pixwire://host:70000", "0-65535"),
         ("pixwire://host:x", "x"),
-        ("pixwire://host/models", "'models'"),
+        ("pixwire://host/models", "'/models'"),
         ("pixwire://host?a=b", "'a=b'"),
+        ("pixwire://host//", "'//'"),
+        ("pixwires://host:7/#top", "'top'"),
+        ("pixwire+unix:///run/p.sock?a=b", "'a=b'"),
+        ("pixwire+unix:///run/p.sock#x", "'x'"),
         ("pixwire://[::1", "Invalid IPv6"),
         ("pixwire+unix://run/pixwire.sock", "pixwire+unix:///run/pixwire.sock"),
         ("pixwire+unix:///", "path of the socket"),

@@ -13,6 +13,7 @@ import msgpack
 import python_client
 
 import pixwire
+from pixwire.core.calls import Call
 from pixwire_protocol import connection, greeting, receiving, sending
 from pixwire_protocol.codec import Codec
 from pixwire_protocol.connection import Connection
@@ -96,6 +97,19 @@ def requests_without_end() -> None:
     sending.encode_within = lambda message, stream, flags, limit: encode_within(
         message, stream, flags & ~Flag.END, limit
     )
+
+
+@mutant("PXW-REQ-037")
+def ignores_malformed_bodies() -> None:
+    around(Call, "_on_state", lambda old, self, body: old(self, body) if isinstance(body.get("state"), str) else None)
+
+
+@mutant("PXW-REQ-038")
+def takes_any_announcement() -> None:
+    def trusting(old: Any, self: Any, body: Any) -> None:
+        old(self, {**body, "artifact": self.image_index, "offset": 0, "length": body["size"]})
+
+    around(Call, "_begin_image", trusting)
 
 
 @mutant("PXW-KAL-001")

@@ -89,7 +89,7 @@ def test_a_client_that_does_nothing(conform: Conform) -> None:
         ([], 2, "the URL of the server is missing"),
         (["7.4"], 2, "is no URL"),
         (["pixwire://127.0.0.1:9", "99.9"], 2, "names no section"),
-        (["pixwire://127.0.0.1:9", "PXW-STR-999"], 2, "names no section"),
+        (["pixwire://127.0.0.1:9", "PXW-XYZ-001"], 2, "names no section"),
         (["https://x"], 2, "HTTP"),
         (["pixwire://127.0.0.1:9", "4"], 3, "127.0.0.1:9"),
         (["pixwire://example.org", "--token", "x"], 2, "cleartext"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tested_programs import ENVIRON
 
 EXAMPLE = Path(__file__).parents[2] / "protocol" / "examples" / "node"
 NODE = shutil.which("node")
@@ -36,9 +37,8 @@ def test_the_javascript_client_conforms(tmp_path: Path) -> None:
     program = [str(NODE), str(EXAMPLE / "pxw-cli.mjs"), "generate", "{prompt}"]
     arguments = ["--job", "{job}", "--url", "{url}", "-o", "{out}"]
     command = [sys.executable, "-m", "pixwire", "wire", "conform", "--client", "--json", "--jobs", "2"]
-    done = subprocess.run(
-        [*command, "--", *program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
-    )
+    whole = [*command, "--", *program, *arguments]
+    done = subprocess.run(whole, cwd=tmp_path, env=ENVIRON, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     summary = json.loads(done.stdout)["summary"]
     assert summary["failed"] == 0

@@ -18,6 +18,7 @@ from pixwire_protocol.connection import Connection, Ready, Role, Settings
 from pixwire_protocol.messages import Fetch
 
 SIZE = 16 * 1024 * 1024
+PING_EVERY = 512 * 1024
 STALLED_WINDOW = 256 * 1024
 STALLED_READERS = 12
 
@@ -50,10 +51,10 @@ def serving(new_module_server: Callable[..., Any]) -> Iterator[Serving]:
 @pytest.mark.req("PXW-FLW-001")
 def test_no_more_than_one_window_of_data_stands_before_a_pong(serving: Serving, window: int) -> None:
     reader = PacedReader(serving.address, window)
-    reading = reader.fetch("big", ping_every=512 * 1024)
+    reading = reader.fetch("big", ping_every=PING_EVERY)
     reader.close()
     assert bytes(reading.received) == serving.image
-    assert len(reading.pings) >= SIZE // (512 * 1024) - window // (512 * 1024) - 1
+    assert len(reading.pings) >= SIZE // (PING_EVERY + window)
     assert max(ping.data_ahead for ping in reading.pings) <= window
 
 

@@ -63,7 +63,9 @@ def test_what_was_shown_can_be_sent_again(data: bytes) -> None:
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "a frame is a JSON object, not list"),
+        ("[]", r"a frame is a JSON object, not \[\]"),
+        ("[" * 100_000, "nested too deep"),
+        ('{"type": "STATUS", "head": {"a": ' + "[" * 600 + "]" * 600 + "}}", "cannot be sent as msgpack"),
         ('{"type": "NONSENSE"}', "type must be a number from 0 to 255 or one of HELLO"),
         ('{"type": true}', "type must be"),
         ('{"typ": "PING"}', "unknown key 'typ'"),

@@ -47,7 +47,10 @@ GOOD = b'{"pxwcap": 1}\n{"t_ns": 0, "conn": 1, "from": "C", "data": "iVBYVw=="}\
     [
         (b"", 1, 0, "empty"),
         (b"  \n", 1, 0, "empty"),
-        (b"[]", 1, 0, "a line is a JSON object, not list"),
+        (b"[]", 1, 0, "a line is a JSON object, not []"),
+        (GOOD + b"null", 3, len(GOOD), "a line is a JSON object, not null"),
+        (GOOD + b'{"t_ns": ' + b"9" * 5000 + b"}", 3, len(GOOD), "a number with too many digits"),
+        (GOOD + b"[" * 100_000, 3, len(GOOD), "nested too deep"),
         (b"{}", 1, 0, 'the first line must say {"pxwcap": 1}'),
         (b'{"pxwcap": 2}', 1, 0, "version 2"),
         (b'{"pxwcap": true}', 1, 0, "version True"),

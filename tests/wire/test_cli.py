@@ -279,6 +279,48 @@ async def test_a_reader_of_our_output_may_have_seen_enough(good: str) -> None:
     assert err == b""
 
 
+@pytest.mark.parametrize("options", ["", "--json"])
+async def test_the_end_of_a_reader_is_no_failure_and_a_full_disk_is_one_line(good: str, options: str) -> None:
+    decode = f"{' '.join(WIRE)} decode {' '.join([good] * 200)} {options}"
+    for command, code, said in (
+        (f"set -o pipefail; {decode} | head -1", 0, b""),
+        (f"{decode} > /dev/full", 1, b"pixwire wire: the output cannot be written: No space left on device\n"),
+    ):
+        async with asyncio.timeout(SECONDS):
+            process = await asyncio.create_subprocess_exec(
+                "bash", "-c", command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            _, err = await process.communicate()
+        assert (process.returncode, err) == (code, said)
+
+
+async def test_a_tap_whose_reader_has_gone_ends(url: str) -> None:
+    tap = await asyncio.create_subprocess_exec(
+        *WIRE, "tap", "-u", url, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert tap.stdout is not None
+    assert tap.stderr is not None
+    async with asyncio.timeout(SECONDS):
+        found = re.search(rb"listening on (\S+),", await tap.stdout.readline())
+        assert found
+        tap.stdout._transport.close()  # type: ignore[attr-defined]  # as `head` does
+        send = await asyncio.create_subprocess_exec(
+            *WIRE, "send", found[1].decode(), '{"type": "STATUS", "head": {"job": "x"}}',
+            env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        await send.wait()
+        assert (await tap.stderr.read(), await tap.wait()) == (b"", 0)
+
+
+async def test_a_tap_that_cannot_record_does_not_begin() -> None:
+    async with asyncio.timeout(SECONDS):
+        tap = await asyncio.create_subprocess_exec(
+            *WIRE, "tap", "-u", "pixwire://127.0.0.1", "-o", "/dev/full", env=environment(), stderr=subprocess.PIPE
+        )
+        _, err = await tap.communicate()
+    assert (tap.returncode, err) == (2, b"pixwire wire: cannot write '/dev/full': No space left on device\n")
+
+
 async def test_the_repl_takes_lines_from_a_pipe(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *WIRE, "repl", url, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -294,6 +336,36 @@ async def test_the_repl_takes_lines_from_a_pipe(url: str) -> None:
     assert "JOB_NOT_FOUND" in text
     assert "How is this job doing?" in text
     assert "'jib' is no field=value" in err.decode()
+
+
+@pytest.mark.parametrize(
+    ("listen", "message"),
+    [
+        ("nonsense:x", "cannot listen on 'nonsense:x' (write host:port"),
+        ("127.0.0.1:65536", "cannot listen on '127.0.0.1:65536' (write host:port"),
+        ("7500x", "cannot listen on '7500x' (write host:port"),
+        ("pixwire://127.0.0.1:0", "(write host:port, or /path/to/a/socket, not a URL)"),
+    ],
+)
+def test_where_a_tap_cannot_listen(listen: str, message: str) -> None:
+    code, _, err = run("tap", "-l", listen, "-u", "pixwire://127.0.0.1")
+    assert (code, message in err) == (ExitCode.USAGE, True), err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no token: 1 to 3,072 bytes of one line, there are 0 bytes"),
+        (b"secret" * 1000, "there are 6,000 bytes"),
+        (b"secret\nsecret", "there are 13 bytes"),
+        (b"secret\xff", "holds no token: it is not text"),
+    ],
+)
+def test_a_file_that_holds_no_token(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    code, _, err = run("connect", "pixwire://127.0.0.1:1", "--token-file", str(path))
+    assert (code, message in err, "secret" in err) == (ExitCode.USAGE, True, False), err
 
 
 def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

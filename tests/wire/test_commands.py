@@ -126,11 +126,12 @@ async def test_tokens(open_door: OpenDoor, tokens: Path, capsys: pytest.CaptureF
     await connect(talk(url, look=True), screen)
     facts = printed(capsys)[0]
     assert (facts["authenticated"], facts["rtt_ms"]) == (False, None)
-    with pytest.raises(WireError, match="wants credentials"):
+    with pytest.raises(WireError, match="wants credentials") as caught:
         await send(talk(url), SendOptions((SUBMIT,)), screen)
+    assert caught.value.exit_code == ExitCode.ACCESS
     with pytest.raises(WireError, match="AUTH_FAILED") as caught:
         await connect(talk(url, token="wrong"), screen)
-    assert caught.value.exit_code == ExitCode.CONNECTION
+    assert caught.value.exit_code == ExitCode.ACCESS
 
 
 async def test_a_token_does_not_travel_in_cleartext_over_a_network(

@@ -12,12 +12,11 @@ from pixwire_protocol.grease import make_grease
 from pixwire_protocol.settings import Settings
 
 from .._version import __version__
-from ..arguments import invalid
 from ..core.auth import Credentials, Kind, TokenSource, check_transport
 from ..core.calls import MAX_IMAGE_BYTES
 from ..core.policy import PATIENCE, Policy
 from ..core.session import ClientSession
-from ..errors import ConnectError, ConnectionLost
+from ..errors import ConnectError, ConnectionLost, invalid
 from ..net.tls import Path, TlsOptions, make_context
 from ..url import DEFAULT_URL, Endpoint, parse_url
 from .link import Link

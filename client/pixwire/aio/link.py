@@ -17,8 +17,9 @@ from pixwire_protocol.messages import Welcome
 from ..core.auth import Credentials, check_token
 from ..core.calls import Call
 from ..core.channel import Channel
+from ..core.channel_updates import Disconnected, Emitted, Finished, Opened
 from ..core.session import ClientSession
-from ..core.updates import Dial, Disconnected, Emitted, Finished, HangUp, Opened, Over, TokenWanted, Update
+from ..core.updates import Dial, HangUp, Over, TokenWanted, Update
 from ..errors import PixwireError
 from ..events import Event, UploadProgress
 from ..url import Endpoint

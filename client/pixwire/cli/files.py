@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ..arguments import invalid
+from ..errors import invalid
 from ..image import EXTENSIONS, Image
 
 MEDIA_TYPES = {**{ending: kind for kind, ending in EXTENSIONS.items()}, ".jpeg": "image/jpeg"}

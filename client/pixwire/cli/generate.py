@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..aio.client import AsyncClient
-from ..arguments import GenerateOptions, check_job_id, invalid, kind_of, new_job_id, pack_params
-from ..errors import ConnectionLost, PixwireError, RequestTimeout
+from ..arguments import GenerateOptions, check_job_id, kind_of, new_job_id, pack_params
+from ..errors import ConnectionLost, PixwireError, RequestTimeout, invalid
 from ..events import Preview
 from ..image import EXTENSIONS, Image
 from .exits import print_json

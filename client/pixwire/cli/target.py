@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..aio.connecting import Connecting, connect
-from ..arguments import invalid
 from ..core.auth import TokenSource
+from ..errors import invalid
 from ..url import DEFAULT_URL
 from . import options as o
 

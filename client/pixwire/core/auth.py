@@ -9,8 +9,7 @@ from typing import Literal
 
 from pixwire_protocol.registry import ErrorCode
 
-from ..arguments import invalid
-from ..errors import RequestFailed, request_failed
+from ..errors import RequestFailed, invalid, request_failed
 from ..url import Endpoint
 
 MECHANISM = "bearer"

@@ -202,7 +202,8 @@ class Call(Generic[T]):
             case "state":
                 return self._on_state(body)
             case "progress":
-                return Progress(body["job"], body["seq"], body["step"], body["steps"], body.get("attempt", 1))
+                seq, step, steps = _ints(body, "seq", "step", "steps")
+                return Progress(str(body["job"]), seq, step, steps, *_ints({"attempt": 1, **body}, "attempt"))
         return None  # kinds of a later version: an event of no known meaning changes nothing
 
     def _on_preview(self, message: messages.Preview) -> Event | None:
@@ -216,7 +217,7 @@ class Call(Generic[T]):
 
     def _begin_image(self, body: Mapping[str, Any]) -> None:
         """The announcement of an image, or of the rest of one that was cut off."""
-        info, offset, length = ArtifactInfo.from_map(body), body["offset"], body["length"]
+        info, (offset, length) = ArtifactInfo.from_map(body), _ints(body, "offset", "length")
         filling = self.filling
         if info.artifact != self.image_index:
             self._violation(f"image {info.artifact} came instead of image {self.image_index}")
@@ -288,6 +289,9 @@ class Call(Generic[T]):
         self.fail(request_failed(message.code, name, f"the server gave up on {self.operation}", processed="maybe"))
 
 
+AnyCall = Call[Any]
+
+
 HANDLERS: Mapping[tuple[Phase, type], Callable[[Call[Any], Any], Event | None]] = {
     (Phase.ANSWER, messages.Result): Call._on_answer,
     (Phase.EVENTS, messages.Event): Call._on_event,
@@ -297,6 +301,14 @@ HANDLERS: Mapping[tuple[Phase, type], Callable[[Call[Any], Any], Event | None]] 
     **{(phase, messages.Error): Call._on_error for phase in Phase},
     **{(phase, messages.Reset): Call._on_reset for phase in Phase},
 }
+
+
+def _ints(body: Mapping[str, Any], *names: str) -> tuple[int, ...]:
+    """These fields. Raises KeyError or TypeError: 5.0 and True are no integers on the wire (SPEC 5)."""
+    wrong = [name for name in names if type(body[name]) is not int]
+    if wrong:
+        raise TypeError(f"{wrong[0]} is {body[wrong[0]]!r}")
+    return tuple(body[name] for name in names)
 
 
 def error_of(message: messages.Error) -> RequestFailed:

@@ -24,11 +24,8 @@ from pixwire_protocol.states import Role
 
 from ..errors import ConnectionLost, PixwireError, ProtocolViolation, request_failed
 from ..net.strangers import stranger
-from .calls import Phase, ServerName, error_of
-from .pings import Pings
-from .sending import Sending, check_upload
-from .updates import (
-    AnyCall,
+from .calls import AnyCall, Phase, ServerName, error_of
+from .channel_updates import (
     Authenticated,
     AuthWanted,
     ChannelUpdate,
@@ -39,6 +36,8 @@ from .updates import (
     Opened,
     Returned,
 )
+from .pings import Pings
+from .sending import Sending, check_upload
 
 Buffer = bytes | bytearray | memoryview
 

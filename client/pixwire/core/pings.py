@@ -8,8 +8,7 @@ from pixwire_protocol.connection import Connection
 from pixwire_protocol.registry import ErrorCode
 
 from ..errors import request_failed
-from .calls import Phase
-from .updates import AnyCall
+from .calls import AnyCall, Phase
 
 MOST_PINGS = 7
 """Pings of the user in ten times `min_ping_ms`; three more are left for the keepalive (SPEC 12)."""

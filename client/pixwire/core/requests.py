@@ -11,7 +11,8 @@ from typing import Any, cast
 from pixwire_protocol import messages
 from pixwire_protocol.status import JobState, JobStatus, JobSummary, ModelInfo
 
-from ..arguments import NO_TRACE, Trace, check_field, invalid
+from ..arguments import NO_TRACE, Trace, check_field
+from ..errors import invalid
 from ..image import Image
 from .calls import Call, ServerName
 from .uploads import Upload

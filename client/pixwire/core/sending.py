@@ -2,11 +2,10 @@
 
 from pixwire_protocol.connection import Connection
 
-from ..arguments import invalid
-from ..errors import PixwireError
+from ..errors import PixwireError, invalid
 from ..events import UploadProgress
 from ..sources import CHUNK
-from .updates import AnyCall
+from .calls import AnyCall
 from .uploads import Upload
 
 

@@ -24,27 +24,23 @@ from pixwire_protocol.settings import Settings
 from ..errors import ConnectionLost, PixwireError, RequestFailed, RequestTimeout, request_failed
 from .auth import MECHANISM, Identity, renewal_at
 from .backoff import Backoff
+from .calls import AnyCall
 from .channel import Buffer, Channel
-from .deadlines import Deadlines
-from .policy import Policy
-from .resume import go_on, why_not_again
-from .updates import (
-    AnyCall,
+from .channel_updates import (
     Authenticated,
     AuthWanted,
-    Dial,
     Disconnected,
     Emitted,
     Finished,
     GoingAway,
-    HangUp,
     Lost,
     Opened,
-    Over,
     Returned,
-    TokenWanted,
-    Update,
 )
+from .deadlines import Deadlines
+from .policy import Policy
+from .resume import go_on, why_not_again
+from .updates import Dial, HangUp, Over, TokenWanted, Update
 
 Key = tuple[Literal["timeout", "patience", "retry"], AnyCall] | tuple[Literal["dial", "renew"], None]
 

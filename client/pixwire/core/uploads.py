@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from pixwire_protocol.attachments import Attachment
 
-from ..arguments import invalid
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, invalid
 from ..sources import CHUNK, Part
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pixwire_protocol.registry import ALPN
 
-from ..arguments import invalid
+from ..errors import invalid
 from ..url import Endpoint
 
 Path = str | os.PathLike[str]

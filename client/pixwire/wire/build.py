@@ -51,8 +51,10 @@ def frame_of(text: str, streams: Streams, *, folder: Path | None = None) -> byte
         order = json.loads(text)
     except ValueError as error:
         raise InputError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InputError("not JSON: nested too deep") from None
     if not isinstance(order, dict):
-        raise InputError(f"a frame is a JSON object, not {type(order).__name__}")
+        raise InputError(f"a frame is a JSON object, not {text.strip():.40}")
     if set(order) == {"hex"}:
         return hex_bytes(order["hex"])
     return frame_from(order, streams, folder=folder)
@@ -135,6 +137,8 @@ def pack_value(value: Any, folder: Path | None = None) -> bytes:
             packed: bytes = msgpack.packb(_bins(value))
         except (ValueError, OverflowError, TypeError) as error:
             raise InputError(f"cannot be sent as msgpack: {error}") from None
+        except RecursionError:
+            raise InputError("cannot be sent as msgpack: nested too deep") from None
         return packed
     if not isinstance(value, str):
         raise InputError(f'a head or tail is a map, "hex:...", "@file" or text, not {value!r:.40}')

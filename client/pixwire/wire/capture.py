@@ -160,8 +160,10 @@ def _object(line: bytes) -> dict[str, Any]:
         raise _BadLineError("not UTF-8", error.start) from None
     except RecursionError:
         raise _BadLineError("nested too deep") from None
+    except ValueError:  # Python reads integers of some thousand digits only
+        raise _BadLineError("not JSON: a number with too many digits") from None
     if not isinstance(values, dict):
-        raise _BadLineError(f"a line is a JSON object, not {type(values).__name__}")
+        raise _BadLineError(f"a line is a JSON object, not {json.dumps(values):.40}")
     return values
 
 

@@ -19,7 +19,7 @@ _BY_CODE: Mapping[int, ExitCode] = {
 _BY_CLASS: Mapping[str, ExitCode] = {
     "none": ExitCode.OK,
     "connection": ExitCode.CONNECTION,
-    "auth": ExitCode.CONNECTION,
+    "auth": ExitCode.ACCESS,
     "request": ExitCode.NOT_FOUND,
     "capacity": ExitCode.CAPACITY,
     "execution": ExitCode.FAILED,

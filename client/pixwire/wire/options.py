@@ -34,6 +34,7 @@ InsecureAuth = Annotated[bool, Flag("--allow-insecure-auth", help="Send the toke
 
 DEFAULT = DEFAULT_URL
 SECONDS = 5.0
+_MOST_TOKEN = 3072  # bytes (SPEC 8.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,13 @@ class Server:
     def token(self) -> str | None:
         """The token in the file, or in PIXWIRE_TOKEN. Raises InputError."""
         if self.token_file is None:
-            return os.environ.get("PIXWIRE_TOKEN") or None
-        found = read_file(self.token_file).decode("utf-8", errors="replace").strip()
-        if not found:
-            raise InputError(f"{str(self.token_file)!r} holds no token")
-        return found
+            found, where = os.environ.get("PIXWIRE_TOKEN", ""), "PIXWIRE_TOKEN"
+            return _token(found, where) if found else None
+        where = repr(str(self.token_file))
+        try:
+            return _token(read_file(self.token_file).decode("utf-8").strip(), where)
+        except UnicodeDecodeError:
+            raise InputError(f"{where} holds no token: it is not text") from None
 
     def talk(self, *, raw: bool = False, look: bool = False) -> TalkOptions:
         """How to connect."""
@@ -76,6 +79,14 @@ class Server:
             raw=raw,
             look=look,
         )
+
+
+def _token(found: str, where: str) -> str:
+    """Never shown: it may be the right one for another server."""
+    size = len(found.encode(errors="surrogatepass"))
+    if not 1 <= size <= _MOST_TOKEN or not found.isprintable():
+        raise InputError(f"{where} holds no token: 1 to {_MOST_TOKEN:,} bytes of one line, there are {size:,} bytes")
+    return found
 
 
 _SHARED: dict[str, tuple[Any, Any]] = {

@@ -82,7 +82,7 @@ def _order(spec: MessageSpec, words: Iterable[tuple[str, str]]) -> dict[str, Any
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal, Self
+from urllib.parse import quote
 
 from .annotate import Side
 from .capture import EOF, NOTE, OPEN, RESET, Chunk, Mark, Record
-from .errors import WireError
+from .errors import InputError, WireError
 from .faults import Faults, Lane, Step, lanes
 from .transport import CONNECT_SECONDS, READ_SIZE, Target, TlsOptions, Wire, open_wire, parse_target
 
@@ -186,7 +187,7 @@ class Proxy:
     def url(self) -> str:
         """Where to connect to."""
         if "/" in self._listen:
-            return f"pixwire+unix://{self._listen}"
+            return f"pixwire+unix://{quote(self._listen)}"
         if self._server is None:
             raise RuntimeError("the proxy has not been started")
         host, port = self._server.sockets[0].getsockname()[:2]
@@ -203,14 +204,14 @@ class Proxy:
             passage.cut(how)
 
     async def __aenter__(self) -> Self:
+        if "://" in self._listen:
+            raise InputError(f"cannot listen on {self._listen!r}", "write host:port, or /path/to/a/socket, not a URL")
         try:
             if "/" in self._listen:
                 self._server = await asyncio.start_unix_server(self._accept, self._listen, ssl=self._server_tls)
             else:
-                host, _, port = self._listen.rpartition(":")
-                self._server = await asyncio.start_server(
-                    self._accept, host.strip("[]") or "127.0.0.1", int(port), ssl=self._server_tls
-                )
+                host, port = _place(self._listen)
+                self._server = await asyncio.start_server(self._accept, host, port, ssl=self._server_tls)
         except OSError as error:
             raise WireError(f"cannot listen on {self._listen}: {error.strerror or error}", "choose another") from None
         return self
@@ -252,6 +253,14 @@ class Proxy:
     def _tell(self, record: Record) -> None:
         if self._observe is not None:
             self._observe(record)
+
+
+def _place(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port`. Raises InputError."""
+    host, _, port = listen.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or int(port) > 0xFFFF:
+        raise InputError(f"cannot listen on {listen!r}", "write host:port (port 0: any free one), or /path/to/a/socket")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _end(wire: Wire, how: Literal["reset", "eof"]) -> None:

@@ -1,6 +1,7 @@
 """From a command's work to its exit code."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -9,6 +10,8 @@ from typing import Any
 from ..cli.exits import ExitCode
 from .errors import WireError, report
 from .screen import Screen
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def carry_out(screen: Screen, work: Callable[[], int | Coroutine[Any, Any, int]]) -> int:
@@ -22,5 +25,17 @@ def carry_out(screen: Screen, work: Callable[[], int | Coroutine[Any, Any, int]]
         screen.note("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return ExitCode.OK
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _discard_output()
+        return report(
+            WireError(f"the output cannot be written: {error.strerror}", exit_code=ExitCode.FAILED), as_json=False
+        )
+
+
+def _discard_output() -> None:
+    """What is still to be printed would fail again at the end of the program."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

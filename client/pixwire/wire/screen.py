@@ -16,6 +16,14 @@ PATIENCE: Final = 1.0  # seconds after which work in progress is shown
 _STYLES: Final = {"C": "cyan", "S": "green", None: ""}
 
 
+class _Console(Console):
+    """rich ends the program with 1 when the reader of our output has seen enough; for us that is a good end."""
+
+    def on_broken_pipe(self) -> None:
+        """Let `carry_out` deal with it."""
+        raise BrokenPipeError
+
+
 class Screen:
     """Where one command prints. secrets: show tokens as they are."""
 
@@ -23,8 +31,8 @@ class Screen:
         self.as_json = as_json
         self.secrets = secrets
         self.tails = tails
-        self._out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self._out = _Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self._err = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
     def json(self, value: Any) -> None:
         """One JSON value on one line, whatever the mode."""

@@ -188,11 +188,15 @@ class Talk:
             raise WireError(
                 f"{target.where} wants credentials ({mechanisms})",
                 "give a token with --token-file or PIXWIRE_TOKEN",
+                exit_code=ExitCode.ACCESS,
                 agent=welcome.agent,
                 auth=list(welcome.auth),
             )
         if "bearer" not in welcome.auth:
-            raise WireError(f"{target.where} wants credentials of a kind that is not known here ({mechanisms})")
+            raise WireError(
+                f"{target.where} wants credentials of a kind that is not known here ({mechanisms})",
+                exit_code=ExitCode.ACCESS,
+            )
         if not (target.private or self.options.insecure_token):
             raise InputError(
                 f"the token would travel in cleartext to {target.where}",

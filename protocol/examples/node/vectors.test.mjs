@@ -29,8 +29,7 @@ const HANDSHAKE = {
   asking: bytes('c1000030010100300000000084a56167656e74a7766563746f7273a97365727665725f6964a173a565706f6368a165a46175746891a6626561726572'),
   ok: bytes('c1000011020100110000000081a97072696e636970616ca5616c696365'),
 };
-const PING = bytes('c10000080400000000000000a1a2a3a4a5a6a7a8');
-const PART = bytes('c1000008040000');
+const IGNORABLE = bytes('c10000009d00000000000000');
 
 /** Whether got has everything that want states. */
 function matches(want, got) {
@@ -111,7 +110,7 @@ function make(one) {
 }
 
 /** Feeds pieces to the endpoint; returns null when the case holds, else what is wrong. */
-function run(one, pieces, ping = false) {
+function run(one, pieces) {
   const end = make(one);
   for (const step of one.setup ?? []) {
     if ('send' in step) end.send(bytes(step.send));
@@ -120,14 +119,12 @@ function run(one, pieces, ping = false) {
   }
   let got = pieces.flatMap((piece) => end.receive(piece));
   if (one.eof) got = [...got, ...end.eof()];
-  const answered = end.sent();
-  const sent = answered.filter(({ type, tail }) => !(ping && type === 'PONG' && PING.toString('hex').endsWith(tail)));
-  const more = ping ? [{ type: 'PING' }] : [];
+  const sent = end.sent();
   const want = one.expect;
   const wrong = () => `reported ${print(got)}, sent ${print(sent)}`;
   if (Array.isArray(want)) {
     if (one.sends && !matches(one.sends, sent)) return wrong();
-    return matches([...want, ...more], got) && answered.length === sent.length + more.length ? null : wrong();
+    return matches(want, got) ? null : wrong();
   }
   const before = want.after ?? [];
   if (!matches(before, got.slice(0, before.length))) return wrong();
@@ -137,7 +134,7 @@ function run(one, pieces, ping = false) {
     return sent.at(-1)?.type === 'GOAWAY' && sent.at(-1).name === want.error ? null : wrong();
   }
   const refusal = { type: 'RESET', stream: want.stream, name: want.error };
-  const refused = want.scope !== 'connection' && sent.some((frame) => matches(refusal, frame)) && matches(more, rest);
+  const refused = want.scope !== 'connection' && sent.some((frame) => matches(refusal, frame)) && rest.length === 0;
   return refused ? null : wrong();
 }
 
@@ -156,13 +153,12 @@ for (const file of files.filter((name) => name !== 'params.json' && name !== 'se
       const all = bytes(one.hex);
       for (const [how, pieces] of cuts(all)) assert.equal(run(one, pieces), null, how);
       if (!one.eof) {
-        const more = Buffer.concat([all, PART]);
-        for (const pieces of [[more], [all, PART], Array.from(more, (byte) => Buffer.of(byte))]) {
-          assert.equal(run(one, pieces), null, `followed by a part of a frame, in ${pieces.length}`);
+        for (const more of followers(one)) {
+          const whole = Buffer.concat([all, more]);
+          for (const pieces of [[whole], [all, more], Array.from(whole, (byte) => Buffer.of(byte))]) {
+            assert.equal(run(one, pieces), null, `followed by ${more.length} bytes, in ${pieces.length}`);
+          }
         }
-      }
-      if (one.state === 'ready' && !one.eof) {
-        assert.equal(run(one, [Buffer.concat([all, PING])], true), null, 'followed by a PING');
       }
       if (one.encode) {
         const events = received(one, all);
@@ -170,6 +166,14 @@ for (const file of files.filter((name) => name !== 'params.json' && name !== 'se
       }
     });
   }
+}
+
+/** The bytes that may follow a case without an effect: a whole frame only where the handshake is done by then. */
+function followers({ state, expect }) {
+  const failed = !Array.isArray(expect) && expect.scope !== 'stream';
+  const asked = Array.isArray(expect) && expect.some(({ head }) => head?.auth?.length > 0);
+  const ready = failed || ((state === 'ready' || state === 'preface') && !asked);
+  return ready ? [IGNORABLE, IGNORABLE.subarray(0, 7)] : [IGNORABLE.subarray(0, 3)];
 }
 
 /** The events of a case, not yet in the shape of README.md. */

@@ -5,6 +5,7 @@ the same way.
 import ipaddress
 import re
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from pixwire_protocol.registry import PORT
 
@@ -45,7 +46,7 @@ class UnixAddress:
 
     @property
     def url(self) -> str:
-        return f"{_UNIX_SCHEME}{self.path}"
+        return f"{_UNIX_SCHEME}{quote(self.path)}"
 
     @property
     def is_local(self) -> bool:
@@ -63,7 +64,7 @@ def parse_address(text: str) -> Address:
     """The address that `text` names; ValueError says what is wrong with it and what would be right."""
     text = text.strip()
     if text.startswith(_UNIX_SCHEME):
-        path = text.removeprefix(_UNIX_SCHEME)
+        path = unquote(text.removeprefix(_UNIX_SCHEME))
         if not path.startswith("/") or path == "/":
             raise ValueError(f"{text!r} needs an absolute path: pixwire+unix:///run/pixwire.sock")
         return UnixAddress(path)

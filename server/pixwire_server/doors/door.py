@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 
 from pixwire_server.doors.address import UnixAddress
-from pixwire_server.doors.listeners import Listener
+from pixwire_server.doors.listeners import BACKLOG, Listener
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.reception import Reception
 from pixwire_server.doors.settings import DoorSettings
@@ -15,8 +15,6 @@ from pixwire_server.doors.tls_front import TlsFront
 from pixwire_server.doors.tokens import Tokens
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 1024
 
 
 class Door:
@@ -45,8 +43,10 @@ class Door:
         return len(self._reception.members)
 
     async def open(self, listeners: Sequence[Listener]) -> None:
-        """Accept connections. The door owns the listeners from now on."""
+        """Accept connections. The door owns the listeners from now on. ListenError: one of them is taken by now."""
         self._listeners += listeners
+        for listener in listeners:
+            listener.listen()
         loop = asyncio.get_running_loop()
         for listener in listeners:
             # asyncio asks for another call where the family is AF_UNIX; both take a bound socket.

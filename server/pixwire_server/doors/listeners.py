@@ -1,11 +1,14 @@
-"""Sockets to listen on: bound and tuned, not yet accepting."""
+"""Sockets to listen on: bound and tuned, not yet accepting.
+
+A Unix socket listens from the moment it is bound (who connects early waits): only so can another server that starts
+tell it from one whose server is gone, and would not remove it. A TCP port listens when `Listener.listen` is called.
+"""
 
 import asyncio
 import contextlib
 import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +25,12 @@ _ADVICE = {
     errno.EADDRINUSE: "; another program has it: choose another one with --listen",
     errno.EACCES: "; this user may not: choose a port above 1023 or a folder it may write",
     errno.EADDRNOTAVAIL: "; no interface of this machine has this address",
+    errno.ENOENT: "; make the folder first, or choose another one",
+    errno.EEXIST: "; a file is there that is no socket: remove it, or choose another path",
+    socket.EAI_NONAME: "; write an address of this machine, or 0.0.0.0 for all it has",
 }
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 
 
 @contextlib.contextmanager
@@ -40,12 +48,25 @@ class Listener:
 
     address: Address
     sockets: list[socket.socket]
+    file: tuple[int, int] | None = None
+    """Device and inode of the socket file, for a Unix socket."""
+
+    def listen(self) -> None:
+        """Let clients connect. ListenError when another program took the port, or the path, since it was bound.
+
+        To be called before an event loop accepts: uvloop would keep to itself that the port is gone.
+        """
+        with _explained(self.address):
+            if isinstance(self.address, UnixAddress) and _file_at(self.address.path) != self.file:
+                raise OSError("the socket file was removed or replaced while the server was starting; start it again")
+            for sock in self.sockets:
+                sock.listen(BACKLOG)
 
     def close(self) -> None:
         """Close the sockets and remove what they left in the file system."""
         for sock in self.sockets:
             sock.close()
-        if isinstance(self.address, UnixAddress):
+        if isinstance(self.address, UnixAddress) and _file_at(self.address.path) == self.file:
             Path(self.address.path).unlink(missing_ok=True)
 
 
@@ -66,7 +87,8 @@ async def bind_all(addresses: Sequence[Address]) -> list[Listener]:
 async def _bind(address: Address) -> Listener:
     """A name may have several addresses (`localhost`: IPv4 and IPv6): all get one port, one that works is enough."""
     if isinstance(address, UnixAddress):
-        return Listener(address, [_bind_unix(address)])
+        sock = _bind_unix(address)
+        return Listener(address, [sock], _file_at(address.path))
     infos = await asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -108,6 +130,7 @@ def _bind_unix(address: UnixAddress) -> socket.socket:
     try:
         sock.bind(address.path)
         path.chmod(0o600)  # nobody can connect before listen(), so there is no moment in which others could
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -116,11 +139,22 @@ def _bind_unix(address: UnixAddress) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket file of a server that is gone; leave anything else alone (binding then fails and says so)."""
-    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+    """Remove the socket file of a server that is gone; leave a live one alone (binding then fails and says so)."""
+    if not os.path.lexists(path):
         return
+    if not path.is_socket():
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at `path`, if any."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

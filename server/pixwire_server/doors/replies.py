@@ -52,7 +52,7 @@ class Replies:
         self._senders: dict[int, Sender] = {}
         self._waiting: set[int] = set()
         self._effective: set[int] = set()
-        self._dismissal: RequestError | None = None
+        self._dismissal: tuple[RequestError, RequestError] | None = None
 
     # ------------------------------------------------------------------ life of a stream
 
@@ -98,19 +98,21 @@ class Replies:
         for stream in list(self._held):
             self.drop(stream)
 
-    def dismiss(self, error: RequestError) -> None:
-        """End what would go on for ever: streams that follow a job or wait for the client's bytes, now and later.
+    def dismiss(self, following: RequestError, uploading: RequestError) -> None:
+        """End what would go on for ever, now and later: streams that follow a job, and such that wait for the client's
+        bytes.
 
         Those that wait for their first answer or send an image go on.
         """
-        self._dismissal = error
+        self._dismissal = following, uploading
         self.settle()
 
     def settle(self) -> None:
         """Dismiss the streams that have come so far since `dismiss`, if that was called."""
         if self._dismissal is not None:
+            following, uploading = self._dismissal
             for stream in self._held.keys() - self._waiting - self._senders.keys():
-                self.fail(stream, self._dismissal)
+                self.fail(stream, following if stream in self._effective else uploading)
 
     def took_effect(self, stream: int) -> None:
         """The request has done something: whatever fails from now on, its error says `processed: "yes"`."""

@@ -313,8 +313,14 @@ class PxwProtocol(asyncio.BufferedProtocol):
     def close_when_idle(self) -> None:
         """Close as soon as no answer and no image is owed; streams that follow a job are told to come back later."""
         self._ending = True
-        again = "the server is stopping; the job goes on: watch it on the next connection"
-        self._replies.dismiss(RequestError(ErrorCode.DRAINING, again, retry_after_ms=self._reconnect_ms))
+        following, uploading = (
+            RequestError(ErrorCode.DRAINING, f"the server is stopping; {what}", retry_after_ms=self._reconnect_ms)
+            for what in (
+                "the job goes on: watch it on the next connection",
+                "nothing was submitted: send the job again, with the same id, on the next connection",
+            )
+        )
+        self._replies.dismiss(following, uploading)
         self._wake()
 
     def _give_up(self, code: ErrorCode, why: str) -> None:

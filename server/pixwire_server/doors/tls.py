@@ -1,5 +1,6 @@
 """TLS of a door: the context its connections use, and whose a client certificate is (SPEC 3.1, 6.4)."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pixwire_server.doors.auth import Identity
 from pixwire_server.doors.tokens import MAX_PRINCIPAL
 
 ALPN: Final = "pxw/1"
+_MISMATCH: Final = "key values mismatch"
 
 
 class TlsError(Exception):
@@ -39,12 +41,15 @@ def server_context(files: TlsFiles, *, certificates_needed: bool) -> ssl.SSLCont
     for path in (files.certificate, files.key, files.client_ca):
         if path is not None:
             _check_readable(path)
+    _check_holds(files.certificate, "CERTIFICATE", "certificate")
+    _check_holds(files.key, "PRIVATE KEY", "private key")
     try:
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
-        raise TlsError(
-            f"{files.certificate} and {files.key} are no certificate and its key in PEM form: {reason(error)}"
-        ) from None
+        why = reason(error)
+        if why == _MISMATCH:
+            raise TlsError(f"{files.key} is not the key of the certificate in {files.certificate}") from None
+        raise TlsError(f"{files.certificate} and {files.key} cannot be used: {why}") from None
     if files.client_ca is not None:
         try:
             context.load_verify_locations(files.client_ca)
@@ -84,6 +89,12 @@ def _check_readable(path: Path) -> None:
             pass
     except OSError as error:
         raise TlsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _check_holds(path: Path, label: str, what: str) -> None:
+    """OpenSSL would only say that something is wrong with one of two files."""
+    if not re.search(rf"^-----BEGIN [A-Z ]*{label}-----".encode(), path.read_bytes(), re.MULTILINE):
+        raise TlsError(f"{path} holds no {what} in PEM form (-----BEGIN ... {label}-----)")
 
 
 def _no_password() -> str:

@@ -44,7 +44,7 @@ class Intake:
         *,
         card: Callable[[], ModelCard],
         draw_seed: Callable[[], int],
-        refusal: Callable[[str], RequestError | None],
+        refusal: Callable[[str, bool], RequestError | None],
         on_queued: Callable[[], None],
         last_position: int,
     ) -> None:
@@ -87,9 +87,12 @@ class Intake:
 
         return then(self._store.find(*request.key), found, translate)
 
-    def refuse(self, request: Request) -> asyncio.Future[Submitted] | None:
-        """The answer if no new job is taken now: this may be an old one, whose client wants to know how it went."""
-        refusal = self._refusal(request.principal)
+    def refuse(self, request: Request, *, begun: bool = False) -> asyncio.Future[Submitted] | None:
+        """The answer if no new job is taken now: this may be an old one, whose client wants to know how it went.
+
+        `begun`: its upload was let in before; a drain that has begun since does not refuse it (SPEC 12.1).
+        """
+        refusal = self._refusal(request.principal, begun)
         if refusal is None:
             return None
 

@@ -299,9 +299,9 @@ class Jobs:
         self._dispatcher.cancel(record)
         return then(self._ledger.note_cancel(record, reason), lambda kept: self._ledger.status(record), translate)
 
-    def _refusal(self, principal: str) -> RequestError | None:
-        """Why no new job of this principal is taken now, if so."""
-        if self._draining:
+    def _refusal(self, principal: str, begun: bool) -> RequestError | None:
+        """Why no new job of this principal is taken now, if so. `begun`: its upload was let in before."""
+        if self._draining and not begun:
             message = "the server is shutting down; submit the job again, with the same id, when it is back"
             return RequestError(ErrorCode.DRAINING, message, retry_after_ms=DRAINING_RETRY_MS)
         retry_ms = self._pace.retry_after_ms()

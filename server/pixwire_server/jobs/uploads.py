@@ -200,16 +200,18 @@ class Uploads:
             raise RequestError(ErrorCode.QUOTA_EXCEEDED, message, details, QUOTA_RETRY_MS)
         self._reserved += size
         arrival = self._attachments.receive(request.files, _inspector(request))
-        accept = partial(self._accept, request, asked)
+        accept = partial(self._accept, request, asked, begun=True)
         upload = Upload(arrival, size, accept, partial(self._ended, request.files), self._run)
         self._open.add(upload)
         return upload
 
-    def _accept(self, request: Request, asked: GenerateParams, found: list[Picture]) -> asyncio.Future[Submitted]:
+    def _accept(
+        self, request: Request, asked: GenerateParams, found: list[Picture], *, begun: bool = False
+    ) -> asyncio.Future[Submitted]:
         """The files are in place and held: make the job, unless there is one by now."""
         image = dict(zip(request.names, found, strict=True)).get(IMAGE)
         params = resolve.resolve(asked, self._card(), self._draw_seed, request.kind, image)
-        known = self._intake.attach(request) or self._intake.refuse(request)
+        known = self._intake.attach(request) or self._intake.refuse(request, begun=begun)
         return self._intake.create(request, params) if known is None else known
 
     def _ended(self, files: tuple[FileRef, ...], upload: Upload, discarded: asyncio.Future[None]) -> None:

@@ -1,5 +1,6 @@
 """One server per data directory: an advisory lock that the kernel gives back when the process ends, however it ends."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -27,15 +28,22 @@ class DataDirLock:
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             holder = os.read(self._file, 32).decode("ascii", "replace").strip()
             self.close()
             raise DataDirBusyError(
                 f"the data directory {data_dir} is in use by another pixwire server (process {holder or 'unknown'}). "
                 "Stop that one first, or give this one its own with --data-dir."
             ) from error
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            self.close()
+            raise StoreOpenError(
+                f"the data directory {data_dir} cannot be locked: {error.strerror}. "
+                "Choose one on a file system that can lock files with --data-dir."
+            ) from error
+        with contextlib.suppress(OSError):  # a full disk: the number is only for the message above
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
 
     def close(self) -> None:
         """Release the lock. The file stays: removing it would let two servers lock two different files of the same

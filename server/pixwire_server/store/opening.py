@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .artifacts import ArtifactFiles
 from .attachments import AttachmentFiles
+from .errors import StoreOpenError
 from .journal import Journal
 from .keeper import Keeper
 from .lock import DataDirLock
@@ -45,7 +46,14 @@ async def open_store(data_dir: Path) -> Store:
     Raises StoreOpenError (DataDirBusyError, JournalUnusableError) with a text for the operator; nothing is held or
     changed then.
     """
-    return await asyncio.to_thread(_open, data_dir, asyncio.get_running_loop())
+    try:
+        return await asyncio.to_thread(_open, data_dir, asyncio.get_running_loop())
+    except OSError as error:  # a full disk, a folder of another user: whatever the parts did not foresee
+        raise StoreOpenError(
+            f"the data directory {data_dir} cannot be used: {error.strerror or error}"
+            f"{f' ({error.filename})' if error.filename else ''}. "
+            "Make room or rights for it, or choose another one with --data-dir."
+        ) from error
 
 
 def _open(data_dir: Path, loop: asyncio.AbstractEventLoop) -> Store:

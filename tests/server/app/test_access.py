@@ -138,7 +138,7 @@ async def test_sighup_reads_tokens_and_certificates_again_and_keeps_the_old_ones
     ("name", "content", "says"),
     [
         ("tokens", "[[token]]\nprincipal = 7\n", "line 1: principal must be"),
-        ("tls_key", "rubbish", "are no certificate and its key"),
+        ("tls_key", "rubbish", "holds no private key"),
         ("tls_client_ca", "rubbish", "holds no certificates"),
     ],
 )

@@ -16,6 +16,7 @@ from pixwire_server.doors.address import TcpAddress, UnixAddress, parse_address
         ("[::1]:5", "pixwire://[::1]:5"),
         ("pixwire://[fe80::1%eth0]", "pixwire://[fe80::1%eth0]:7499"),
         ("pixwire+unix:///run/p.sock", "pixwire+unix:///run/p.sock"),
+        ("pixwire+unix:///run/my%20door?.sock", "pixwire+unix:///run/my%20door%3F.sock"),
         (" 127.0.0.1 ", "pixwire://127.0.0.1:7499"),
     ],
 )

@@ -343,8 +343,10 @@ def test_files_that_cannot_be_used_are_named(pki: Pki, tmp_path: Path) -> None:
     noise.write_text("noise")
     for files, says in (
         (TlsFiles(nothing, pki.key), "none.pem cannot be read: No such file"),
-        (TlsFiles(noise, pki.key), "noise.pem and .* are no certificate and its key"),
-        (TlsFiles(pki.certificate, other.key), "are no certificate and its key in PEM form: key values mismatch"),
+        (TlsFiles(noise, pki.key), r"noise.pem holds no certificate in PEM form"),
+        (TlsFiles(pki.certificate, other.key), "is not the key of the certificate in .*"),
+        (TlsFiles(pki.key, pki.certificate), "holds no certificate in PEM form"),
+        (TlsFiles(pki.certificate, pki.certificate), "holds no private key in PEM form"),
         (TlsFiles(pki.certificate, pki.key, noise), "noise.pem holds no certificates"),
     ):
         with pytest.raises(TlsError, match=says):

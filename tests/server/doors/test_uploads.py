@@ -293,6 +293,7 @@ async def test_at_the_end_of_a_drain_an_upload_that_is_not_complete_is_told_so(
     finishing = asyncio.create_task(door.finish(10.0))
     error = await client.error(half)
     assert (error.code, error.retry, error.processed) == (ErrorCode.DRAINING, "after", "no")
+    assert "nothing was submitted" in error.message
     jobs.commit()
     assert (await finishes.last(whole))["state"] == "queued"
     for one in (client, finishes):

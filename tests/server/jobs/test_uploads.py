@@ -55,6 +55,20 @@ async def test_a_job_begins_with_the_image_that_was_sent(painter: Bench) -> None
     assert all(Path(one.path).is_absolute() for one in task.inputs)
 
 
+@pytest.mark.req("PXW-DRN-007")
+async def test_an_upload_that_was_begun_goes_on_while_the_server_drains(painter: Bench) -> None:
+    jobs = await painter.open(max_resident=0)
+    upload = await painter.begin("star", attachment("image", IMAGE))
+    assert isinstance(upload, Upload)
+    await jobs.drain(0)
+    assert (await refused(painter.begin("late", attachment("image", MASK)))).code is ErrorCode.DRAINING
+    upload.write(IMAGE)
+    assert (await upload.finish()).status.state == "queued"
+    await jobs.close()
+    await painter.open(max_resident=0)
+    assert (await painter.status("star")).attachments == (attachment("image", IMAGE),)
+
+
 async def test_status_shows_what_was_sent_and_events_do_not(painter: Bench) -> None:
     await painter.open(max_resident=0)
     submitted = await painter.send("star", IMAGE)

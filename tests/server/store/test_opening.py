@@ -1,6 +1,8 @@
 """Opening a data directory: new ones are made, foreign and damaged ones are refused and left as they were."""
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
 import sqlite3
@@ -104,6 +106,28 @@ async def test_a_directory_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreOpenError, match="cannot be used: Not a directory"):
         await open_store(tmp_path / "file" / "data")
+
+
+async def test_a_directory_whose_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    DataDirLock(tmp_path).close()  # only the note about who holds it is missing
+    monkeypatch.setattr(schema, "open_journal", full)
+    with pytest.raises(StoreOpenError, match=r"No space left on device\. Make room"):
+        await open_store(tmp_path)
+
+
+async def test_a_file_system_without_locks_is_told_apart_from_a_busy_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(StoreOpenError, match="cannot be locked: No locks available"):
+        DataDirLock(tmp_path)
 
 
 @pytest.mark.parametrize("found", [b"", b"dear diary\n", b"SQLite format 3\x00 but not really", bytes(4096)])

@@ -105,7 +105,7 @@ async def grease(options: TalkOptions, rounds: int, screen: Screen) -> int:
     for make in _KINDS:
         problem: str | None = None
         kind = make(os.urandom(8))
-        with screen.busy(f"{kind.name} ..."):
+        with screen.busy(kind.name):
             for _ in range(rounds):
                 kind = make(os.urandom(8))
                 problem = problem or await _survives(options, kind)

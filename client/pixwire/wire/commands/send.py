@@ -186,7 +186,7 @@ def _from_source(source: str, streams: Streams) -> Iterator[_Order]:
 
 
 def _from_lines(text: str, name: str, streams: Streams, folder: Path | None) -> Iterator[_Order]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
@@ -204,7 +204,7 @@ def _wait_of(text: str) -> Mode | None:
     """`{"wait": "end"}` between frames."""
     try:
         found: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or set(found) != {_WAIT_LINE}:
         return None

@@ -1,6 +1,7 @@
 """`tap` and `proxy`: between clients and a server, showing and recording what passes, doing harm when asked."""
 
 import asyncio
+import contextlib
 import signal
 import ssl
 from dataclasses import dataclass, field
@@ -37,8 +38,9 @@ class TapOptions:
 
 
 async def tap(what: TapOptions, screen: Screen) -> int:
-    """Runs until Ctrl-C, or until so many connections have come and gone."""
-    with _Output(what, screen) as output:
+    """Runs until Ctrl-C, until so many connections have come and gone, or until its output cannot be written."""
+    over = asyncio.Event()
+    with _Output(what, screen, over) as output:
         proxy = Proxy(
             what.upstream,
             listen=what.listen,
@@ -53,14 +55,14 @@ async def tap(what: TapOptions, screen: Screen) -> int:
                 {"item": "listening", "url": proxy.url, "upstream": what.upstream},
                 f"listening on {proxy.url}, passing on to {what.upstream}",
             )
-            await _until_over(proxy, what.connections)
+            await _until_over(proxy, what.connections, over)
+        output.check()
         if what.output is not None:
             screen.note(f"{output.records} records in {what.output}")
     return ExitCode.FAILED if proxy.problems and not proxy.passages else ExitCode.OK
 
 
-async def _until_over(proxy: Proxy, connections: int) -> None:
-    stop = asyncio.Event()
+async def _until_over(proxy: Proxy, connections: int, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -96,11 +98,13 @@ def _server_tls(what: TapOptions) -> ssl.SSLContext | None:
 
 
 class _Output:
-    """Shows and records. A context manager: it holds the file."""
+    """Shows and records. A context manager: it holds the file. When it cannot write, it sets `over`; `check` raises."""
 
-    def __init__(self, what: TapOptions, screen: Screen) -> None:
+    def __init__(self, what: TapOptions, screen: Screen, over: asyncio.Event) -> None:
         self._what = what
         self._screen = screen
+        self._over = over
+        self._problem: OSError | None = None
         self._file: TextIO | None = None
         self._recorder: Recorder | None = None
         self._annotators: dict[tuple[int, Side], Annotator] = {}
@@ -114,21 +118,34 @@ class _Output:
         if self._what.output is not None:
             try:
                 self._file = self._what.output.open("w", encoding="ascii", buffering=1)
+                info = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "peer": self._what.upstream}
+                self._recorder = Recorder(self._file.write, info, secrets=self._screen.secrets)
             except OSError as error:
+                self.__exit__()
                 raise InputError(f"cannot write {str(self._what.output)!r}: {error.strerror}") from None
-            info = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "peer": self._what.upstream}
-            self._recorder = Recorder(self._file.write, info, secrets=self._screen.secrets)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # was told already
+                self._file.close()
+
+    def check(self) -> None:
+        """Raises the OSError that kept it from writing, if one did."""
+        if self._problem is not None:
+            raise self._problem
 
     def __call__(self, record: Record) -> None:
-        if self._recorder is not None:
-            self._recorder(record)
-        if not self._what.quiet:
-            self._show(record)
+        if self._problem is not None:
+            return
+        try:
+            if self._recorder is not None:
+                self._recorder(record)
+            if not self._what.quiet:
+                self._show(record)
+        except OSError as error:  # the connections are none of its business: it only ends the tap
+            self._problem = error
+            self._over.set()
 
     def _show(self, record: Record) -> None:
         if isinstance(record, Chunk):

@@ -3,9 +3,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { encode } from './msgpack.mjs';
+import { UsageError } from './errors.mjs';
 import { ConnectionError, Link, RequestError } from './link.mjs';
-import { UsageError } from './connection.mjs';
+import { encode } from './msgpack.mjs';
 import { LIMITS, TERMINAL } from './registry.mjs';
 
 /** The server does not have what it said it had, or sends what was not asked for. */
@@ -184,6 +184,7 @@ export class Client {
     return (link) => {
       let current = null;
       let first = true;
+      let due = 0;
       return ({ type, head, tail }) => {
         if (type === 'RESULT' && first) {
           first = false;
@@ -191,8 +192,10 @@ export class Client {
           state.serverId = link.welcome.server_id;
           report(head);
         } else if (type === 'RESULT') {
+          if (head.artifact !== due) throw new ServerError('PROTOCOL_ERROR', `artifact ${head.artifact} came instead of ${due}`, 'PROTOCOL_ERROR');
+          due += 1;
           current = state.artifacts.get(head.artifact) ?? new Artifact(this.artifactBytes);
-          if (head.offset !== current.received || (current.etag && current.etag !== head.etag)) current.restart();
+          if (current.size !== null) current.restart();
           current.announce(head);
           state.artifacts.set(head.artifact, current);
         } else if (type === 'DATA') current.append(tail);
@@ -322,7 +325,7 @@ export class Artifact {
   announce(head) {
     if (head.size > this.limit) throw new ServerError('TOO_LARGE', `the artifact has ${head.size} bytes; at most ${this.limit} are accepted`, 'NO_ERROR');
     if (this.etag !== null && head.etag !== this.etag) throw new ServerError('PROTOCOL_ERROR', 'the artifact has another etag than was asked for', 'PROTOCOL_ERROR');
-    if (head.offset !== this.received || this.received + Number(head.length) > head.size) {
+    if (head.offset !== this.received || this.received + Number(head.length) !== head.size) {
       throw new ServerError('PROTOCOL_ERROR', 'the announced bytes are not those that were asked for', 'PROTOCOL_ERROR');
     }
     this.etag = head.etag;

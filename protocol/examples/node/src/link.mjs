@@ -159,7 +159,7 @@ export class Link {
           this.#over(new ConnectionError('the server does not speak pxw/1 in TLS', { code: 'ALPN', stop: true }));
           return;
         }
-        this.#wire = { received: Date.now(), progress: Date.now(), pinged: 0, firstPing: 0 };
+        this.#wire = { received: Date.now(), progress: Date.now(), pinged: 0, asked: 0 };
         this.#pump();
       });
       socket.on('data', (bytes) => this.#received(bytes));
@@ -225,7 +225,7 @@ export class Link {
   }
 
   #received(bytes) {
-    if (this.#wire) Object.assign(this.#wire, { received: Date.now(), firstPing: 0 });
+    if (this.#wire) Object.assign(this.#wire, { received: Date.now(), asked: 0 });
     for (let at = 0; at < bytes.length && !this.#error; at += SLICE) {
       for (const event of this.#connection.receive(bytes.subarray(at, at + SLICE))) this.#handle(event);
       this.#pump();
@@ -302,12 +302,13 @@ export class Link {
       const now = Date.now();
       const wire = this.#wire;
       const silent = now - wire.received;
-      if (silent >= idle + timeout && wire.firstPing > 0 && now - wire.firstPing >= timeout) {
-        this.#over(new ConnectionError('the server has fallen silent', { code: 'IDLE_TIMEOUT' }));
-      } else if (silent >= idle / 3 && now - wire.pinged >= every) {
+      const last = silent >= idle; // the PING that decides is sent now, however late this timer comes
+      if (wire.asked > 0) {
+        if (now - wire.asked >= timeout) this.#over(new ConnectionError('the server has fallen silent', { code: 'IDLE_TIMEOUT' }));
+      } else if (last || (silent >= idle / 3 && now - wire.pinged >= every)) {
         this.#connection.ping();
         wire.pinged = now;
-        wire.firstPing ||= now;
+        if (last) wire.asked = now;
         this.#pump();
       }
       if (this.#socket.writableLength > 0 && now - wire.progress >= LIMITS.write_stall_ms) {

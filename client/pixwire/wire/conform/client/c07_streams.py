@@ -86,6 +86,51 @@ async def wrong_length(bench: Bench) -> None:
     await disturbed(bench, Long)
 
 
+@case("PXW-REQ-038", section="8.16", level=2)
+async def wrong_announcement(bench: Bench) -> None:
+    """An announcement of another artifact, of another offset or of another length than is due is a violation"""
+
+    class Wrong(Actor):
+        wrong: Mapping[str, int] = {}
+
+        async def announce(
+            self, stream: int, job: PlayedJob, facts: Any, offset: int, data: bytes, *, last: bool
+        ) -> None:
+            told = {"job": job.job, **facts, "offset": offset, "length": len(data), **self.wrong}
+            await self.stream_dies(stream, frame("RESULT", stream, told), ErrorCode.PROTOCOL_ERROR)
+            raise Ended("done")
+
+    size = len(IMAGE)
+    for wrong in ({"artifact": 1}, {"offset": 1, "length": size - 1}, {"length": size + 1}, {"length": size - 1}):
+        await disturbed(bench, type("Wrong", (Wrong,), {"wrong": wrong}))
+
+
+@case("PXW-REQ-037", section="8.16")
+async def malformed_bodies(bench: Bench) -> None:
+    """A field that every client uses is missing or of a wrong type: a state, the length of an announcement"""
+
+    class Stateless(Disturbing):
+        codes = (ErrorCode.PROTOCOL_ERROR, ErrorCode.BAD_HEAD)
+        state: Mapping[str, Any] = {}
+
+        def bad(self, stream: int, job: PlayedJob) -> bytes:
+            body = {**self.status(job), "seq": 9, "event": "state"}
+            del body["state"]
+            return frame("EVENT", stream, {**body, **self.state})
+
+    class Lengthless(Actor):
+        async def announce(
+            self, stream: int, job: PlayedJob, facts: Any, offset: int, data: bytes, *, last: bool
+        ) -> None:
+            told = frame("RESULT", stream, {"job": job.job, **facts, "offset": offset})
+            await self.stream_dies(stream, told, ErrorCode.PROTOCOL_ERROR, ErrorCode.BAD_HEAD)
+            raise Ended("done")
+
+    await disturbed(bench, Stateless)
+    await disturbed(bench, type("Stateless", (Stateless,), {"state": {"state": 5}}))
+    await disturbed(bench, Lengthless)
+
+
 @case("PXW-FLW-013")
 async def empty_data(bench: Bench) -> None:
     """DATA with neither bytes nor END is a PROTOCOL_ERROR"""

@@ -118,6 +118,13 @@ async def retry_later(bench: Bench) -> None:
     (await bench.play(Later)).got_or_failed()
 
 
+@case("PXW-ERR-011", slow=True)
+async def never_better(bench: Bench) -> None:
+    """A server that always answers INTERNAL with retry: same_id: the client gives up after a while"""
+    skip_without_command(bench)
+    (await refused(bench, code=int(ErrorCode.INTERNAL), name="INTERNAL", retry="same_id")).failed()
+
+
 @case("PXW-SEC-006")
 async def escapes(bench: Bench) -> None:
     """Control characters in messages and names do not reach the terminal"""
