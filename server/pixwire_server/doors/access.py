@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import time
 from pathlib import Path
 
 from pixwire_server.doors.door import Door
@@ -21,6 +22,12 @@ class Access:
         self.tokens = None if tokens is None else Tokens(tokens)
         self._files = tls
         self.tls = self._make_context()
+        self._warn()
+
+    def _warn(self) -> None:
+        if self.tokens is not None and (expired := self.tokens.expired(time.time())):
+            names = ", ".join(map(repr, expired))
+            log.warning("%d of %d tokens have expired and are refused: %s", len(expired), len(self.tokens), names)
 
     def _make_context(self) -> ssl.SSLContext | None:
         if self._files is None:
@@ -35,6 +42,7 @@ class Access:
             if self.tokens is not None:
                 self.tokens.reload()
                 log.info("tokens read again: there are %d", len(self.tokens))
+                self._warn()
                 door.recheck()
         except TokensError as error:
             log.error("%s; the tokens of before stay in use", error)

@@ -53,6 +53,10 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    def expired(self, wall: float) -> list[str]:
+        """The principals of the tokens that are over at `wall` (seconds since 1970): whoever shows them is refused."""
+        return [token.principal for token in self._tokens if token.expired(wall)]
+
     def reload(self) -> None:
         """Use what the file says now; TokensError when it cannot be used, and nothing has changed then."""
         self._tokens = read_tokens(self._path)
@@ -113,6 +117,10 @@ def _token(entry: Mapping[str, Any], place: str) -> Token:
     principal, digest = entry.get("principal"), entry.get("sha256")
     if not isinstance(principal, str) or not 1 <= len(principal.encode()) <= MAX_PRINCIPAL:
         raise TokensError(f"{place}: principal must be a text of 1 to {MAX_PRINCIPAL} bytes, it is {_shown(principal)}")
+    if not principal.isprintable():
+        raise TokensError(
+            f"{place}: principal {principal!r} holds characters that cannot be printed; choose a plain name"
+        )
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         # Not shown: whoever pastes the token itself here shall not find it in a log.
         raise TokensError(f"{place}: sha256 of {principal!r} must be 64 lower-case hexadecimal digits")

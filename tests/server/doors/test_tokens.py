@@ -1,11 +1,13 @@
 """The tokens file: what it may say, what a wrong one is told, and that a token itself is kept nowhere."""
 
 import hashlib
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pixwire_server.doors.access import Access
 from pixwire_server.doors.tokens import Tokens, TokensError, entry_for, new_token, parse_tokens
 
 DIGEST = hashlib.sha256(b"secret").hexdigest()
@@ -51,6 +53,10 @@ def test_an_expiry_is_a_date_of_any_kind_in_utc_unless_it_says_otherwise(text: s
         (f'# mine\n\n[[token]]\nsha256 = "{DIGEST}"\n', "t, line 3: principal must be .* it is missing"),
         (f'[[token]]\nprincipal = ""\nsha256 = "{DIGEST}"\n', "t, line 1: principal must be a text of 1 to 256 bytes"),
         (f'{GOOD}\n[[token]]\nprincipal = 7\nsha256 = "{DIGEST}"\n', "t, line 5: principal must be .* it is 7"),
+        (
+            f'[[token]]\nprincipal = "a\\u001bb"\nsha256 = "{DIGEST}"\n',
+            r"t, line 1: principal 'a\\x1bb' holds characters that cannot be printed",
+        ),
         ('[[token]]\nprincipal = "a"\n', "t, line 1: sha256 of 'a' must be 64 lower-case hexadecimal digits"),
         (f'[[token]]\nprincipal = "a"\nsha256 = "{DIGEST.upper()}"\n', "must be 64 lower-case hexadecimal digits"),
         (f'{GOOD}token = "pxw_x"\n', "t, line 1: unknown key 'token'.*never stands in this file"),
@@ -87,6 +93,14 @@ def test_a_reload_takes_the_new_list_and_a_bad_one_changes_nothing(tmp_path: Pat
     tokens.reload()
     assert tokens.find("secret") is None
     assert tokens.find("other")
+
+
+def test_expired_tokens_are_named_at_the_start_and_no_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(entry_for("bob", "other") + f"\n{GOOD}expires = 2020-01-01\n")
+    with caplog.at_level(logging.WARNING, "pixwire_server"):
+        Access(path, None)
+    assert [record.getMessage() for record in caplog.records] == ["1 of 2 tokens have expired and are refused: 'alice'"]
 
 
 @pytest.mark.parametrize("principal", ["alice", 'a "quoted" \\ name', "Zoë ✨"])
