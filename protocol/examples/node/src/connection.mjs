@@ -7,23 +7,20 @@
 
 import { fail, UsageError, Violation } from './errors.mjs';
 import { encodeFrame, MARKER, wrongField } from './frames.mjs';
+import { Inflow } from './inflow.mjs';
 import { Outbox } from './outbox.mjs';
 import { Parser, PREFACE } from './parser.mjs';
 import { ACKS, DECLARED, ERRORS, errorOf, FRAMES, LIMITS, REQUESTS } from './registry.mjs';
 import { checkHeader, legal, raised, readHead } from './rules.mjs';
 import { Stream } from './stream.mjs';
 
-const SMALL = 1024;
-
 export class Connection {
   #in = new Parser();
   #out = new Outbox();
+  #inflow;
   #header = null;
   #open = new Map();
   #nextStream = 1;
-  #receiveWindow;
-  #toReturn = 0;
-  #smallRun = 0;
   #authPending = false;
   #established = false;
 
@@ -46,7 +43,7 @@ export class Connection {
     this.offered = grease ? [...features, `grease-${random(4)}`] : features;
     this.limits = { ...this.peer, ...limits };
     this.grease = grease;
-    this.#receiveWindow = this.limits.connection_window;
+    this.#inflow = new Inflow(this.limits);
     const head = { agent, features: this.offered, limits };
     if (grease) head[`grease_${random(4)}`] = random(8);
     this.#out.push('PREFACE', PREFACE);
@@ -117,19 +114,7 @@ export class Connection {
    * @param {number} count bytes
    */
   consumed(stream, count) {
-    const at = this.#open.get(stream);
-    if (at) {
-      at.toReturn += count;
-      if (at.toReturn * 2 >= this.limits.stream_window) {
-        this.credit(stream, at.toReturn);
-        at.toReturn = 0;
-      }
-    }
-    this.#toReturn += count;
-    if (this.#toReturn * 2 >= this.limits.connection_window) {
-      this.credit(0, this.#toReturn);
-      this.#toReturn = 0;
-    }
+    for (const [id, due] of this.#inflow.consumed(this.#open.get(stream), count)) this.credit(id, due);
   }
 
   /**
@@ -138,7 +123,7 @@ export class Connection {
    * @param {number} count bytes
    */
   credit(stream, count) {
-    if (stream === 0) this.#receiveWindow += count;
+    if (stream === 0) this.#inflow.granted(count);
     else if (this.#open.has(stream)) this.#open.get(stream).receiveWindow += count;
     else return;
     this.#send('CREDIT', { stream, head: { n: count } });
@@ -270,7 +255,8 @@ export class Connection {
     const body = this.#in.body(header.length);
     if (body === null) return false;
     this.#header = null;
-    if (!header.late) this.#accept(header, body, events);
+    // The stream may have been reset since its header was judged.
+    if (!header.late && (header.id === 0 || this.#open.has(header.id))) this.#accept(header, body, events);
     else if (header.name === 'DATA' && body.length > 0) this.credit(0, body.length);
     return true;
   }
@@ -284,7 +270,7 @@ export class Connection {
     const judged = { ...header, name, end: flags === 1 && !ACKS.has(name), tail: length - headLength };
     if (id === 0) return judged;
     const at = this.#find(id);
-    if (name === 'DATA') this.#flow(at, judged);
+    if (name === 'DATA') this.#inflow.received(at, judged);
     if (!at) return { ...judged, late: true };
     if (!at.admits(judged)) fail('PROTOCOL_ERROR', `${name} out of place on a stream of ${at.name}`);
     return judged;
@@ -306,18 +292,6 @@ export class Connection {
       }
     }
     return { ...header, skip: true };
-  }
-
-  /** Credit and small frames, for DATA also where the stream has ended. */
-  #flow(at, { tail, end }) {
-    if (at && tail > at.receiveWindow) fail('FLOW_CONTROL', 'DATA beyond the credit of the stream');
-    if (tail > this.#receiveWindow) fail('FLOW_CONTROL', 'DATA beyond the credit of the connection');
-    if (at && tail === 0 && !end) fail('PROTOCOL_ERROR', 'DATA without bytes and END');
-    const small = !end && tail < SMALL && tail * 4 < this.limits.stream_window;
-    this.#smallRun = small ? this.#smallRun + 1 : 0;
-    if (this.#smallRun > LIMITS.small_data_run) fail('EXCESSIVE_LOAD', 'too many small DATA frames');
-    this.#receiveWindow -= tail;
-    if (at) at.receiveWindow -= tail;
   }
 
   /** Steps 10 to 14: the body, and what the frame does. */
@@ -399,7 +373,7 @@ export class Connection {
   }
 
   #onStream(at, event, events) {
-    at.accept(event);
+    if (event.type !== 'PREVIEW') at.accept(event); // a PREVIEW changes nothing
     if (event.type === 'CREDIT') return;
     if (event.end || event.type === 'RESET') this.#end(event.stream);
     events.push(event);

@@ -6,7 +6,7 @@ import { decodeMap, ProfileError } from './msgpack.mjs';
 import { frameName, FRAMES, LIMITS } from './registry.mjs';
 
 /**
- * The first of steps 3 to 9 of section 4.3: what 12 bytes tell by themselves.
+ * Steps 3 to 7 of section 4.3: what 12 bytes tell by themselves.
  * @param {{length: number, type: number, flags: number, headLength: number, id: number}} header
  * @returns {string|null} the name of the frame, null for an unknown type
  */
