@@ -60,7 +60,8 @@ class Link:
         self._tasks: dict[asyncio.Task[None], Channel] = {}
         self._leaving: set[asyncio.Future[None]] = set()
         self._waiters: dict[Call[Any], _Waiter] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0  # of our own: for a time that has come, uvloop gives a handle that does not know it
         self._received = 0
         self.reached = self.was_connected = False
         self.opened: asyncio.Future[Welcome] = loop.create_future()
@@ -195,10 +196,12 @@ class Link:
         """After anything happened to the session: it may have another deadline."""
         due = self.session.next_deadline(self._loop.time())
         if self._timer is not None:
-            if due is not None and self._timer.when() <= due and not self._timer.cancelled():
+            if due is not None and self._timer_due <= due and not self._timer.cancelled():
                 return  # it fires early enough, and then looks again
             self._timer.cancel()
-        self._timer = None if due is None else self._loop.call_at(due, self._on_timer)
+            self._timer = None
+        if due is not None:
+            self._timer, self._timer_due = self._loop.call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
         self._timer = None

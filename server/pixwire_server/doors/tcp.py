@@ -67,7 +67,8 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._visit: Visit | None = visit
         self._transport: asyncio.Transport | None = None
         self._flush_handle: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0  # of our own: for a time that has come, uvloop gives a handle that does not know it
         self._receiving = False  # a received batch is being handled
         self._broken = False  # the connection has failed, and that was dealt with
         self._given_up = False  # we have ended it: nothing that comes counts any more
@@ -360,10 +361,10 @@ class PxwProtocol(asyncio.BufferedProtocol):
             return
         deadline = self._clocks.next_deadline(self._loop.time())
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._timer_due <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer, self._timer_due = self._loop.call_at(deadline, self._tick), deadline
 
     def _tick(self) -> None:
         self._timer = None

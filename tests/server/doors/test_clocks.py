@@ -1,9 +1,15 @@
 """The deadlines of one connection, with a clock that the test turns."""
 
-import pytest
-from raw_client import SETTINGS
+import asyncio
+import gc
 
+import pytest
+from raw_client import SETTINGS, Connect
+
+from pixwire_protocol.messages import Status
+from pixwire_protocol.registry import ErrorCode
 from pixwire_server.doors.clocks import CREDENTIALS_EVERY_S, Clocks, Due
+from pixwire_server.doors.tcp import PxwProtocol
 
 
 @pytest.fixture
@@ -100,3 +106,18 @@ def test_at_the_end_nothing_else_matters(clocks: Clocks) -> None:
     assert clocks.next_deadline(100.0) == 500.0
     assert clocks.poll(499.0, 1) is None
     assert clocks.poll(500.0, 1) is Due.CUT
+
+
+async def test_a_deadline_that_is_due_already_is_no_surprise(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop gives a plain handle, which does not know its time, for a timer of less than half a millisecond."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    client = await connect()
+    (protocol,) = (item for item in gc.get_objects() if isinstance(item, PxwProtocol) and item._transport is not None)
+    with monkeypatch.context() as patched:
+        patched.setattr(Clocks, "next_deadline", lambda clocks, now: now)
+        protocol._arm()
+        protocol._arm()
+    (stream,) = await client.open(Status("nobody"))
+    assert (await client.error(stream)).code == ErrorCode.JOB_NOT_FOUND
+    assert not complaints
