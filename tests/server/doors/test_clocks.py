@@ -113,7 +113,7 @@ async def test_a_deadline_that_is_due_already_is_no_surprise(connect: Connect, m
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
     client = await connect()
-    (protocol,) = (item for item in gc.get_objects() if isinstance(item, PxwProtocol) and item._transport is not None)
+    (protocol,) = (item for item in gc.get_objects() if type(item) is PxwProtocol and item._transport is not None)
     with monkeypatch.context() as patched:
         patched.setattr(Clocks, "next_deadline", lambda clocks, now: now)
         protocol._arm()
