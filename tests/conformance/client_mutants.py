@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgpack
 import python_client
+from patching import around
 
 import pixwire
 from pixwire.core.calls import Call
@@ -50,17 +50,6 @@ def mutant(requirement: str) -> Callable[[Patch], Patch]:
 def apply(name: str) -> None:
     """Change this process."""
     MUTANTS[name].patch()
-
-
-def around(owner: Any, name: str, new: Callable[..., Any]) -> None:
-    """Replace a method: `new` gets the old one first."""
-    old = getattr(owner, name)
-
-    @functools.wraps(old)
-    def changed(*arguments: Any, **named: Any) -> Any:
-        return new(old, *arguments, **named)
-
-    setattr(owner, name, changed)
 
 
 # ---------------------------------------------------------------------- on the wire

@@ -5,7 +5,6 @@ against it (by requirement) and under which settings of the door.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgpack
 import playing_jobs
+from patching import around
 from playing_jobs import PlayingJobs, failed
 
 from pixwire_protocol import judging, profile, receiving, sending
@@ -66,17 +66,6 @@ def mutant(*ids: str, token: bool = False, **settings: Any) -> Callable[[Patch],
 def apply(name: str) -> None:
     """Change this process."""
     MUTANTS[name].patch()
-
-
-def around(owner: Any, name: str, new: Callable[..., Any]) -> None:
-    """Replace a method: `new` gets the old one first."""
-    old = getattr(owner, name)
-
-    @functools.wraps(old)
-    def changed(*arguments: Any, **named: Any) -> Any:
-        return new(old, *arguments, **named)
-
-    setattr(owner, name, changed)
 
 
 # ---------------------------------------------------------------------- preface, framing
