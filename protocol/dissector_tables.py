@@ -16,7 +16,24 @@ DISSECTOR = HERE / "wireshark" / "pixwire.lua"
 BEGIN = "-- generated: names and numbers (protocol/dissector_tables.py --write)\n"
 END = "-- /generated\n"
 MAX_DEPTH = 8
-INFO_KEYS = ("job", "kind", "state", "event", "what", "step", "code", "name", "n", "artifact", "offset", "mechanism")
+INFO_KEYS = (
+    *(
+        "action",
+        "job",
+        "kind",
+        "state",
+        "event",
+        "what",
+        "step",
+        "code",
+        "name",
+        "n",
+        "artifact",
+        "offset",
+        "mechanism",
+    ),
+    *("priority", "tag"),
+)
 """Keys of heads that are worth a word in the Info column."""
 SECRET_KEYS = ("token",)
 

@@ -107,7 +107,8 @@ from typing import Any, Final
 class FieldSpec:
     """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list.
 
-    choices: the only values; of a list: of its entries. secret: never to be shown.
+    pattern, choices: the form, the only values; of a list: of its entries. distinct: no entry of a list twice.
+    secret: never to be shown.
     """
 
     name: str
@@ -116,9 +117,11 @@ class FieldSpec:
     default: Any = None
     minimum: int | None = None
     maximum: int | None = None
+    item_minimum: int | None = None
     item_maximum: int | None = None
     pattern: str | None = None
     choices: tuple[str, ...] = ()
+    distinct: bool = False
     secret: bool = False
 
 
@@ -199,9 +202,11 @@ MECHANISM_TEXTS: Final[Mapping[str, str]] = {{
 FIELD_KEYS = (
     ("min", "minimum"),
     ("max", "maximum"),
+    ("item_min", "item_minimum"),
     ("item_max", "item_maximum"),
     ("pattern", "pattern"),
     ("choices", "choices"),
+    ("distinct", "distinct"),
     ("secret", "secret"),
 )
 MESSAGE_KEYS = ("sender", "stream", "end", "head", "tail", "fault")

@@ -19,8 +19,8 @@ LEVELS: Mapping[str, str] = {
     "L1": "REQ-010..012 REQ-029 JOB-005..009 DRN-013",
     "L2": "FLW-001..013 KAL-002 LIM-003 LIM-009 REQ-013 REQ-021..027 REQ-038 JOB-012 JOB-015 JOB-020 JOB-021 "
     "SEC-003 DRN-012",
-    "L3": "UPL-001..017",
-    "LIST": "REQ-032..036",
+    "L3": "UPL-001..017 REQ-039 REQ-040 REQ-044 JOB-022..028 ADM-001..012 AUT-022 AUT-023",
+    "LIST": "REQ-032..036 REQ-043",
     "AUTH": "AUT-001..004 AUT-006..012 AUT-015..021",
     "TLS": "CON-018..022 AUT-013 AUT-014",
 }
@@ -63,10 +63,14 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "QUEUE_FULL": ("E", "Wait `retry_after_ms` and send the same again."),
     "RATE_LIMITED": ("E", "Wait `retry_after_ms` and send the same again; open streams more slowly."),
     "QUOTA_EXCEEDED": ("E", "Wait `retry_after_ms` and send the same again, or let own jobs finish first."),
+    "PAUSED": ("E", "Wait `retry_after_ms` and send the same again; the message says why, and perhaps how long."),
     "DRAINING": ("E R G", "Connect as section 12.3 says and send the same there."),
     "TOO_MANY_STREAMS": ("E", "Send it again when one of the open streams has ended."),
     "CANCELLED": ("J", "Tell the caller: it was cancelled."),
-    "DEADLINE_EXCEEDED": ("J", "Tell the caller (not used in this version)."),
+    "DEADLINE_EXCEEDED": (
+        "E J",
+        "E: tell the caller `eta_ms`: ask for less, or allow more time. J: tell the caller; it was too slow.",
+    ),
     "WORKER_LOST": ("J", "The same parameters may work under a new job id."),
     "OUT_OF_MEMORY": ("J", "Ask for a smaller image or fewer of them, under a new job id."),
     "CONTENT_REJECTED": ("J", "Tell the caller; the request has to change."),

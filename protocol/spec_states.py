@@ -30,7 +30,7 @@ INPUTS = {
     "FAIL": "connection error detected",
 }
 STREAM_TITLES = {
-    "UNARY": "plain: STATUS, CANCEL, LIST, SUBMIT without `watch` and `deliver`",
+    "UNARY": "plain: STATUS, CANCEL, LIST, ADMIN, SUBMIT without `watch` and `deliver`",
     "WATCH": "watched: WATCH, SUBMIT with `watch` or `deliver`",
     "TRANSFER": "fetched: FETCH",
 }

@@ -17,7 +17,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # the package beside this file, installed or not
 
-from pixwire_protocol.params import ATTACHMENTS, KINDS, PARAMS  # noqa: E402
+from pixwire_protocol.admin import ACTIONS  # noqa: E402
+from pixwire_protocol.params import ADAPTER, ADAPTERS, ATTACHMENTS, KINDS, PARAMS, ParamSpec  # noqa: E402
 from spec_levels import ITEM, actions, conformance  # noqa: E402
 from spec_markdown import code, grid, power  # noqa: E402
 from spec_states import connection_states, job_states, stream_states, upload_states  # noqa: E402
@@ -52,6 +53,7 @@ PATTERNS = {
     "attachment_name": "`[a-z][a-z0-9_]{0,31}`",
     "sha256": "64 of `0-9 a-f`",
     "traceparent": "55 bytes, form: REQ-030",
+    "tag": "1 to 64 bytes, no control characters",
 }
 
 
@@ -84,7 +86,7 @@ def anchor(name: str) -> str:
     """Where section 8 describes the message: the heading's GitHub anchor."""
     sections = [
         "hello", "welcome", "auth-and-auth_ok", "ping-and-pong", "error", "goaway", "reset", "submit", "status",
-        "cancel", "watch", "list", "fetch", "data", "credit", "result", "event", "preview",
+        "cancel", "watch", "list", "fetch", "data", "credit", "result", "event", "preview", "admin",
     ]  # fmt: skip
     shared = {
         "PING": "ping-and-pong",
@@ -157,7 +159,8 @@ def default(entry: Table) -> str:
 def bounds(entry: Table) -> str:
     """What a value must fit into: characters, a range, a length, a number of entries, a choice."""
     if "pattern" in entry:
-        return PATTERNS[entry["pattern"]]
+        many = f"up to {entry['max']} entries, each " if entry["type"] == "list[str]" else ""
+        return many + PATTERNS[entry["pattern"]] + (", none twice" * entry.get("distinct", False))
     if "choices" in entry:
         return ", ".join(map(code, entry["choices"]))
     kind, low, high = entry["type"], entry.get("min"), entry.get("max")
@@ -234,16 +237,33 @@ def reserved(registry: Table) -> str:
 
 def params() -> str:
     """The parameters of all kinds."""
+    return grid(["parameter", "type", "", "allowed", "meaning"], map(param_row, PARAMS.values()))
+
+
+def adapter() -> str:
+    """The keys of one entry of the parameter adapters."""
+    return grid(["key of an adapter", "type", "", "allowed", "meaning"], map(param_row, ADAPTER.values()))
+
+
+def param_row(spec: ParamSpec) -> list[str]:
+    if spec.choices:
+        allowed = ", ".join(map(code, spec.choices))
+    elif spec.type == ADAPTERS:
+        allowed = f"up to {number(spec.maximum)}, no name twice"
+    else:
+        unit = " characters" if spec.type == "str" else ""
+        start = "above " if spec.above else ""
+        allowed = f"{start}{number(spec.minimum)} to {number(spec.maximum)}{unit}" + (", not blank" * spec.required)
+    return [code(spec.name), spec.type, "required" if spec.required else "", allowed, spec.description]
+
+
+def admin_actions() -> str:
+    """What ADMIN can do."""
     rows = []
-    for spec in PARAMS.values():
-        if spec.choices:
-            allowed = ", ".join(map(code, spec.choices))
-        else:
-            unit = " characters" if spec.type == "str" else ""
-            start = "above " if spec.above else ""
-            allowed = f"{start}{number(spec.minimum)} to {number(spec.maximum)}{unit}" + (", not blank" * spec.required)
-        rows.append([code(spec.name), spec.type, "required" if spec.required else "", allowed, spec.description])
-    return grid(["parameter", "type", "", "allowed", "meaning"], rows)
+    for spec in ACTIONS.values():
+        named = [", ".join(map(code, names)) for names in (spec.required, spec.optional)]
+        rows.append([code(spec.name), spec.description, *named, spec.answer])
+    return grid(["action", "does", "needs", "takes", "answer"], rows)
 
 
 def kinds() -> str:
@@ -277,7 +297,7 @@ def tables(registry: Table, spec: str) -> dict[str, str]:
     blocks |= {"upload-states": upload_states(), "job-states": job_states()}
     blocks["actions"] = grid(["code", "where", "retry", "processed", "what a client program does"], actions(registry))
     blocks["conformance"] = grid(["level", "ids for a server", "ids for a client"], conformance(spec))
-    return blocks | {"params": params(), "kinds": kinds()}
+    return blocks | {"params": params(), "adapter": adapter(), "kinds": kinds(), "admin-actions": admin_actions()}
 
 
 def fill(spec: str, blocks: Mapping[str, str]) -> str:

@@ -13,7 +13,10 @@ from pixwire_protocol.heads import BODIES, MESSAGES, MessageSpec
 from pixwire_protocol.profile import Map, pack_checked, pack_map, unpack_map
 from pixwire_protocol.registry import ErrorCode, Flag
 
-_BODIES_OF: Final = {"RESULT": ("status", "announcement", "list"), "EVENT": ("status", "progress")}
+_BODIES_OF: Final = {
+    "RESULT": ("status", "announcement", "list", "admin", "overview"),
+    "EVENT": ("status", "progress"),
+}
 """Which maps a message can be: what `crit` may name there are the keys of any of them (SPEC 13)."""
 DATA_TYPE: Final = MESSAGES["DATA"].type
 

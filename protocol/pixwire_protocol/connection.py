@@ -82,6 +82,11 @@ class Connection(Sending):
         return self._machine.principal
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """What else this connection may do, such as admin: from WELCOME or the last AUTH_OK (SPEC 6)."""
+        return self._machine.roles
+
+    @property
     def counts(self) -> Counts:
         """What the peer did so far, for Rates. The same object every time; do not change it."""
         return self._machine.counts

@@ -41,6 +41,9 @@ class Field:
     def allowed(self) -> str:
         """What is allowed, in words: "an integer from 0 to 63"."""
         spec = self.spec
+        if spec.type == "list[str]" and spec.pattern is not None:
+            different = "different strings" if spec.distinct else "strings"
+            return f"an array of at most {spec.maximum} {different}, each {_PATTERNS[spec.pattern].format(spec=spec)}"
         if spec.pattern is not None:
             return _PATTERNS[spec.pattern].format(spec=spec)
         if spec.choices:
@@ -110,6 +113,8 @@ def _of_list(spec: FieldSpec, sender: str) -> _Kind:
             return len(value) <= most and all(type(item) is str and item in known for item in value)
 
         return list, each_known, tuple, _to_plain_list
+    if spec.pattern is not None:
+        return list, _each_matching(spec), tuple, _to_list
 
     def fits(item: Any) -> bool:
         return (
@@ -119,6 +124,18 @@ def _of_list(spec: FieldSpec, sender: str) -> _Kind:
         )
 
     return list, lambda value: len(value) <= most and all(map(fits, value)), tuple, _to_list
+
+
+def _each_matching(spec: FieldSpec) -> Check:
+    """Whether all entries of a list have a form (and differ)."""
+    most, matches, distinct = spec.maximum or 0, MATCH[spec.pattern or ""], spec.distinct
+
+    def check(value: list[Any]) -> bool:
+        if len(value) > most or not all(type(item) is str and matches(item) for item in value):
+            return False
+        return not distinct or len(set(value)) == len(value)
+
+    return check
 
 
 def _of_attachments(spec: FieldSpec, sender: str) -> _Kind:
@@ -186,6 +203,7 @@ _KINDS: Final = {
 _PATTERNS: Final = {
     "job_id": "a string of {spec.minimum} to {spec.maximum} characters A-Z a-z 0-9 . _ -",
     "traceparent": "a W3C traceparent such as 00-<32 hexadecimal digits>-<16 of them>-01, neither id all zeros",
+    "tag": "a string of 1 to 64 bytes without control characters",
 }
 
 

@@ -8,6 +8,7 @@ _NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyz0123456789_"
 _HEX_BYTES: Final = b"0123456789abcdef"
 MAX_JOB_ID: Final = 64
 _MAX_NAME: Final = 32
+_MAX_TAG: Final = 64
 _SHA256_DIGITS: Final = 64
 # Sizes of the parts of a traceparent: version, trace id, parent id, flags.
 _TRACE_PARTS: Final = (2, 32, 16, 2)
@@ -49,12 +50,22 @@ def is_traceparent(value: str) -> bool:
     return version == "00" and trace.strip("0") != "" and parent.strip("0") != ""
 
 
+def is_tag(value: str) -> bool:
+    """Whether value is a tag: 1 to 64 bytes of UTF-8 without control characters (SPEC 8)."""
+    if not 0 < len(value) <= _MAX_TAG:
+        return False
+    if value.isascii():
+        return value.isprintable()
+    return len(value.encode(errors="replace")) <= _MAX_TAG and not any(map(_is_control, value))
+
+
 # Name of the pattern in the registry -> whether a string has it.
 MATCH: Final[Mapping[str, Callable[[str], bool]]] = {
     "job_id": is_job_id,
     "attachment_name": is_attachment_name,
     "sha256": is_sha256,
     "traceparent": is_traceparent,
+    "tag": is_tag,
 }
 
 
@@ -69,6 +80,11 @@ def show(value: Any) -> str:
 def kind_name(value: Any) -> str:
     """What msgpack calls the type of a value."""
     return _NAMES.get(type(value), type(value).__name__)
+
+
+def _is_control(char: str) -> bool:
+    """Whether it is a control character (Unicode: Cc) or half a surrogate pair, which has no UTF-8."""
+    return char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
 
 
 def _only(value: str, allowed: bytes) -> bool:

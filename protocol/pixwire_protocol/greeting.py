@@ -34,6 +34,7 @@ def make_welcome(settings: Settings, features: tuple[str, ...]) -> Welcome:
         limits=settings.limits,
         auth=settings.auth,
         principal=settings.principal,
+        roles=settings.roles,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 class FieldSpec:
     """One field of a head (SPEC 8). minimum and maximum: value of an int, bytes of a str, entries of a list.
 
-    choices: the only values; of a list: of its entries. secret: never to be shown.
+    pattern, choices: the form, the only values; of a list: of its entries. distinct: no entry of a list twice.
+    secret: never to be shown.
     """
 
     name: str
@@ -19,9 +20,11 @@ class FieldSpec:
     default: Any = None
     minimum: int | None = None
     maximum: int | None = None
+    item_minimum: int | None = None
     item_maximum: int | None = None
     pattern: str | None = None
     choices: tuple[str, ...] = ()
+    distinct: bool = False
     secret: bool = False
 
 
@@ -58,6 +61,7 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("limits", "limits"),
         FieldSpec("auth", "list[str]", default=(), maximum=8, item_maximum=32),
         FieldSpec("principal", "str", minimum=1, maximum=256),
+        FieldSpec("roles", "list[str]", default=(), maximum=8, item_maximum=32),
     )),
     "AUTH": MessageSpec("AUTH", 0x02, False, "client", "zero", "never", "map", "none", "connection", False, (
         FieldSpec("mechanism", "str", required=True, minimum=1, maximum=32),
@@ -66,6 +70,7 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
     "AUTH_OK": MessageSpec("AUTH_OK", 0x02, True, "server", "zero", "never", "map", "none", "connection", False, (
         FieldSpec("principal", "str", required=True, minimum=1, maximum=256),
         FieldSpec("expires_ms", "int", minimum=0, maximum=9007199254740991),
+        FieldSpec("roles", "list[str]", default=(), maximum=8, item_maximum=32),
     )),
     "PING": MessageSpec("PING", 0x04, False, "both", "zero", "never", "none", "eight", "connection", False, ()),
     "PONG": MessageSpec("PONG", 0x04, True, "both", "zero", "never", "none", "eight", "connection", False, ()),
@@ -100,6 +105,11 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("attachments", "list[attachment]", default=(), maximum=8),
         FieldSpec("traceparent", "str", minimum=55, maximum=55, pattern="traceparent"),
         FieldSpec("tracestate", "str", maximum=512),
+        FieldSpec("priority", "str", default="normal", maximum=16, choices=("low", "normal", "high")),
+        FieldSpec("timeout_ms", "int", minimum=1, maximum=2147483647),
+        FieldSpec("queue_ttl_ms", "int", minimum=1, maximum=2147483647),
+        FieldSpec("run_timeout_ms", "int", minimum=1, maximum=2147483647),
+        FieldSpec("tags", "list[str]", default=(), maximum=8, item_minimum=1, item_maximum=64, pattern="tag", distinct=True),
     )),
     "STATUS": MessageSpec("STATUS", 0x11, False, "client", "new", "required", "map", "none", "stream", False, (
         FieldSpec("job", "str", required=True, minimum=1, maximum=64, pattern="job_id"),
@@ -119,6 +129,16 @@ MESSAGES: Final[Mapping[str, MessageSpec]] = {
         FieldSpec("limit", "int", default=50, minimum=1, maximum=100),
         FieldSpec("after", "str", maximum=128),
         FieldSpec("states", "list[str]", default=(), maximum=16, item_maximum=16, choices=("queued", "running", "succeeded", "failed", "cancelled", "expired")),
+        FieldSpec("tag", "str", minimum=1, maximum=64, pattern="tag"),
+    )),
+    "ADMIN": MessageSpec("ADMIN", 0x16, False, "client", "new", "required", "map", "none", "stream", False, (
+        FieldSpec("action", "str", required=True, maximum=32, choices=("overview", "pause", "resume", "drain", "cancel", "requeue", "load", "unload", "add_model", "remove_model")),
+        FieldSpec("job", "str", minimum=1, maximum=64, pattern="job_id"),
+        FieldSpec("principal", "str", minimum=1, maximum=256),
+        FieldSpec("model", "str", minimum=1, maximum=256),
+        FieldSpec("path", "str", minimum=1, maximum=4096),
+        FieldSpec("reason", "str", default="", maximum=256),
+        FieldSpec("limit", "int", default=50, minimum=1, maximum=1000),
     )),
     "FETCH": MessageSpec("FETCH", 0x20, False, "client", "new", "required", "map", "none", "stream", False, (
         FieldSpec("job", "str", required=True, minimum=1, maximum=64, pattern="job_id"),
@@ -159,7 +179,7 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (
         "job", "kind", "state", "seq", "attempt", "step", "steps", "seed",
         "queue_position", "artifacts", "error", "timings", "engine", "params", "attachments", "traceparent",
-        "retain_ms", "duplicate", "event",
+        "retain_ms", "priority", "tags", "eta_ms", "deadline_ms", "duplicate", "event",
     ),
     "artifact": (
         "artifact", "etag", "size", "media_type", "width", "height", "seed",
@@ -179,15 +199,47 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "model": (
         "name", "default", "pipeline", "kinds", "attachments", "defaults", "limits", "media_types",
+        "state", "bytes", "adapters", "pinned", "device", "dtype", "message",
     ),
     "model_defaults": (
-        "steps", "guidance_scale", "width", "height",
+        "steps", "guidance_scale", "width", "height", "strength",
     ),
     "model_limits": (
         "size_multiple", "max_width", "max_height", "max_steps", "max_count",
     ),
     "summary": (
         "job", "kind", "state", "seq", "step", "steps", "artifacts", "age_ms",
+        "priority", "tags", "model",
+    ),
+    "admin": (
+        "paused", "draining", "cancelled", "job", "model",
+    ),
+    "overview": (
+        "paused", "reason", "draining", "uptime_ms", "connections", "queue", "running", "waiting",
+        "failed", "engine", "models", "principals", "cost",
+    ),
+    "overview_queue": (
+        "high", "normal", "low", "oldest_ms", "limit",
+    ),
+    "overview_job": (
+        "job", "principal", "kind", "model", "state", "priority", "step", "steps",
+        "age_ms", "eta_ms", "pass", "tags",
+    ),
+    "overview_failed": (
+        "job", "principal", "kind", "model", "state", "error", "message", "ended_ms",
+        "tags",
+    ),
+    "overview_engine": (
+        "state", "restarts", "resident", "parked", "passes", "rows", "step_ms", "images_per_minute",
+    ),
+    "overview_model": (
+        "name", "state", "bytes",
+    ),
+    "overview_principal": (
+        "principal", "queued", "running",
+    ),
+    "overview_cost": (
+        "error_p50", "error_p90", "slack",
     ),
 }
 # fmt: on

@@ -47,6 +47,8 @@ class Machine:
         self.failure: RemoteProtocolError | None = None
         self.principal = settings.principal
         """Whose jobs these are, as far as it is known."""
+        self.roles = settings.roles
+        """What else this connection may do."""
         self.auth_pending = False
         """Whether an AUTH was sent (client) or received (server) that has no answer."""
         self.authenticated = False

@@ -46,6 +46,7 @@ class Welcome:
     limits: Limits = field(default_factory=Limits)
     auth: Sequence[str] = ()
     principal: str | None = None
+    roles: Sequence[str] = ()
 
 
 @record
@@ -65,6 +66,7 @@ class AuthOk:
 
     principal: str
     expires_ms: int | None = None
+    roles: Sequence[str] = ()
 
 
 @record
@@ -118,7 +120,9 @@ class Reset:
 class Submit:
     """Run this job, or attach to it when the same job was submitted before (SPEC 9). tail = the parameters.
 
-    With attachments their bytes follow as DATA on the same stream (SPEC 7).
+    With attachments their bytes follow as DATA on the same stream (SPEC 7). priority is low, normal or high;
+    timeout_ms, queue_ttl_ms and run_timeout_ms are bounds for the whole job, its wait and each of its runs, None = no
+    bound; tags are labels to list it by (SPEC 9.6).
     """
 
     job: str
@@ -131,6 +135,11 @@ class Submit:
     attachments: Sequence[Attachment] = ()
     traceparent: str | None = None
     tracestate: str | None = None
+    priority: str = "normal"
+    timeout_ms: int | None = None
+    queue_ttl_ms: int | None = None
+    run_timeout_ms: int | None = None
+    tags: Sequence[str] = ()
 
 
 @record
@@ -166,6 +175,20 @@ class List:
     limit: int = 50
     after: str | None = None
     states: Sequence[str] = ()
+    tag: str | None = None
+
+
+@record
+class Admin:
+    """See and change what the server does; needs the role admin (SPEC 8.19). admin.py knows the actions."""
+
+    action: str
+    job: str | None = None
+    principal: str | None = None
+    model: str | None = None
+    path: str | None = None
+    reason: str = ""
+    limit: int = 50
 
 
 @record
@@ -225,7 +248,7 @@ class Preview:
     tail: Buffer
 
 
-Request = Submit | Status | Cancel | Watch | List | Fetch
+Request = Submit | Status | Cancel | Watch | List | Admin | Fetch
 Message = (
     Hello | Welcome | Auth | AuthOk | Ping | Pong | Error | GoAway | Reset
     | Request | Data | Credit | Result | Event | Preview
@@ -247,6 +270,7 @@ _CLASSES: Final[Mapping[str, type]] = {
     "CANCEL": Cancel,
     "WATCH": Watch,
     "LIST": List,
+    "ADMIN": Admin,
     "FETCH": Fetch,
     "DATA": Data,
     "CREDIT": Credit,

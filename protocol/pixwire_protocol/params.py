@@ -7,7 +7,7 @@ The tail of SUBMIT is one msgpack map with these keys. The limits here are the p
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pixwire_protocol.attachments import Attachment
@@ -40,6 +40,8 @@ class ParamSpec:
         """What is allowed, in words: "an integer from 1 to 200"."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
+        if self.type == ADAPTERS:
+            return f"an array of at most {self.maximum} maps {{name, weight}}"
         kind = {"str": "a string", "int": "an integer", "float": "a number"}[self.type]
         unit = " characters" if self.type == "str" else ""
         blank = ", not only blanks" if self.required else ""
@@ -55,7 +57,10 @@ def _whole(name: str, least: int, most: int, description: str) -> ParamSpec:
     return ParamSpec(name, "int", least, most, (), False, description)
 
 
-MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
+RAW_RGB: Final = "image/x-rgb8"
+"""Three bytes a pixel, red first, rows from the top, nothing between them: width * height * 3 bytes (SPEC 8)."""
+MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/avif", RAW_RGB)
+ADAPTERS: Final = "list[adapter]"
 
 PARAMS: Final[Mapping[str, ParamSpec]] = {
     spec.name: spec
@@ -74,12 +79,25 @@ PARAMS: Final[Mapping[str, ParamSpec]] = {
             "strength", "float", 0.0, 1.0, (), False, "How much of the image is made anew: 1 all of it.", above=True
         ),
         ParamSpec("control_scale", "float", 0.0, 2.0, (), False, "How closely to follow the control image."),
+        ParamSpec("adapters", ADAPTERS, 0, 8, (), False, "LoRAs to add to the model, by the names it has for them."),
+        ParamSpec("ip_scale", "float", 0.0, 2.0, (), False, "How much of its look comes from the style image."),
+    )
+}
+# What is in one entry of `adapters`.
+ADAPTER: Final[Mapping[str, ParamSpec]] = {
+    spec.name: spec
+    for spec in (
+        ParamSpec("name", "str", 1, 256, (), True, "One of the model's adapters (LIST)."),
+        ParamSpec("weight", "float", -4.0, 4.0, (), False, "How much of it; absent: 1."),
     )
 }
 
 IMAGE: Final = "image"
 MASK: Final = "mask"
 CONTROL: Final = "control"
+STYLE: Final = "style"
+# Parameter -> the attachment without which it means nothing.
+_SCALES: Final = {"control_scale": CONTROL, "ip_scale": STYLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +114,9 @@ class KindSpec:
 KINDS: Final[Mapping[str, KindSpec]] = {
     spec.name: spec
     for spec in (
-        KindSpec(KIND, (), (CONTROL,), ("strength",), "An image from the prompt alone."),
-        KindSpec("img2img", (IMAGE,), (CONTROL,), (), "An image that begins with another one."),
-        KindSpec("inpaint", (IMAGE, MASK), (CONTROL,), (), "An image painted anew where the mask is white."),
+        KindSpec(KIND, (), (CONTROL, STYLE), ("strength",), "An image from the prompt alone."),
+        KindSpec("img2img", (IMAGE,), (CONTROL, STYLE), (), "An image that begins with another one."),
+        KindSpec("inpaint", (IMAGE, MASK), (CONTROL, STYLE), (), "An image painted anew where the mask is white."),
     )
 }
 _PLAIN: Final = KINDS[KIND]
@@ -106,6 +124,7 @@ ATTACHMENTS: Final[Mapping[str, str]] = {
     IMAGE: "The image to begin with, scaled to width x height.",
     MASK: "Where to paint anew: white; scaled like the image.",
     CONTROL: "What a ControlNet follows, for models that have one.",
+    STYLE: "What an IP-Adapter takes the look from, for models that have one.",
 }
 
 
@@ -128,6 +147,18 @@ class ParamError(ValueError):
         return {"field": self.field, "value": show(self.value), "allowed": self.allowed}
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA of the model and how much of it, -4 to 4 (SPEC 8). Constructing checks nothing."""
+
+    name: str
+    weight: float = 1.0
+
+    def to_map(self) -> dict[str, Any]:
+        """The adapter's map; a weight of 1 is left out."""
+        return {"name": self.name} if self.weight == 1.0 else {"name": self.name, "weight": self.weight}
+
+
 @record
 class GenerateParams:
     """The parameters of one job; None = not set, the server's or model's default applies.
@@ -147,11 +178,15 @@ class GenerateParams:
     media_type: str | None = None
     strength: float | None = None
     control_scale: float | None = None
+    adapters: tuple[Adapter, ...] = ()
+    ip_scale: float | None = None
 
     def to_map(self) -> dict[str, Any]:
-        """The set fields in table order."""
-        values = ((name, getattr(self, name)) for name in PARAMS)
-        return {name: value for name, value in values if value is not None}
+        """The set fields in table order, as they travel: adapters are maps, no adapters are left out."""
+        values = {name: value for name in PARAMS if (value := getattr(self, name)) is not None and value != ()}
+        if "adapters" in values:
+            values["adapters"] = [adapter.to_map() for adapter in values["adapters"]]
+        return values
 
     def validate(self) -> None:
         """Raises ParamError for the first field (in table order) that is wrong."""
@@ -189,7 +224,7 @@ def check_kind(params: GenerateParams, kind: str, attachments: Sequence[Attachme
     """Whether kind, parameters and attachments (or their names) go together. Raises ParamError for the first that
     does not."""
     spec = KINDS.get(kind)
-    if spec is _PLAIN and not attachments and params.strength is None and params.control_scale is None:
+    if spec is _PLAIN and not attachments and params.strength is params.control_scale is params.ip_scale is None:
         return  # what most jobs are
     if spec is None:
         raise ParamError(
@@ -209,9 +244,10 @@ def check_kind(params: GenerateParams, kind: str, attachments: Sequence[Attachme
         if getattr(params, name) is not None:
             message = f"{kind} takes no {name}: leave it out, or use another kind"
             raise ParamError(name, getattr(params, name), f"absent with {kind}", message)
-    if params.control_scale is not None and CONTROL not in names:
-        message = "control_scale needs the attachment 'control': attach a control image, or leave it out"
-        raise ParamError("control_scale", params.control_scale, "absent without the attachment control", message)
+    for field, name in _SCALES.items():
+        if getattr(params, field) is not None and name not in names:
+            message = f"{field} needs the attachment {name!r}: attach a {name} image, or leave it out"
+            raise ParamError(field, getattr(params, field), f"absent without the attachment {name}", message)
 
 
 def _wrong_attachments(spec: KindSpec, value: str, message: str) -> ParamError:
@@ -265,7 +301,8 @@ def _check_str(spec: ParamSpec, value: Any) -> str:
     if not value.isascii() and value.encode(errors="replace").decode() != value:
         raise _wrong(spec, value, "it contains half a surrogate pair; send valid Unicode")
     if spec.required and not value.strip():
-        raise _wrong(spec, value, "say what the image should show")
+        hint = "say what the image should show" if spec.name == "prompt" else "give a name"
+        raise _wrong(spec, value, hint)
     return value
 
 
@@ -286,10 +323,44 @@ def _check_float(spec: ParamSpec, value: Any) -> float:
     return float(value)
 
 
+def _check_adapters(spec: ParamSpec, value: Any) -> tuple[Adapter, ...]:
+    if type(value) not in (list, tuple) or len(value) > (spec.maximum or 0):
+        raise _wrong(spec, value, "send fewer, or none")
+    adapters: dict[str, Adapter] = {}
+    for index, item in enumerate(value):
+        adapter = _adapter(item, f"adapters[{index}]")
+        if adapter.name in adapters:
+            allowed = "a name that no other adapter of the job has"
+            message = f"adapters[{index}].name is {show(adapter.name)} again but must be {allowed}: add up the weights"
+            raise ParamError(f"adapters[{index}].name", adapter.name, allowed, message)
+        adapters[adapter.name] = adapter
+    return tuple(adapters.values())
+
+
+def _adapter(value: Any, where: str) -> Adapter:
+    """One entry of adapters; `where` is what it is called in errors."""
+    if type(value) is not dict:
+        message = f"{where} is {show(value)} but must be a map {{name, weight}}: give its name"
+        raise ParamError(where, value, "a map {name, weight}", message)
+    given: dict[str, Any] = {}
+    for key, item in value.items():
+        spec = ADAPTER.get(key)
+        if spec is None:
+            known = ", ".join(ADAPTER)
+            message = f"unknown key {str(key)[:64]!r} in {where}; the keys are {known}"
+            raise ParamError(f"{where}.{str(key)[:64]}", item, known, message)
+        if item is not None:
+            given[key] = _CHECKS[spec.type](replace(spec, name=f"{where}.{key}"), item)
+    if "name" not in given:
+        raise _wrong(replace(ADAPTER["name"], name=f"{where}.name"), None, "say which adapter")
+    return Adapter(**given)
+
+
 _CHECKS: Final[Mapping[str, Callable[[ParamSpec, Any], Any]]] = {
     "str": _check_str,
     "int": _check_int,
     "float": _check_float,
+    ADAPTERS: _check_adapters,
 }
 
 

@@ -15,6 +15,7 @@ from pixwire_protocol.incoming import AuthNeeded, Closed, Failed, Incoming, Read
 from pixwire_protocol.judging import Judging
 from pixwire_protocol.machine import Machine
 from pixwire_protocol.messages import (
+    Admin,
     Auth,
     AuthOk,
     Cancel,
@@ -178,6 +179,7 @@ class Receiving(Judging):
             raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "WELCOME names a feature that was not offered (SPEC 6)")
         self._meet(message)
         self._machine.principal = message.principal
+        self._machine.roles = tuple(message.roles)
         if message.auth:
             self._machine.need_auth()
             self.events.append(AuthNeeded(message))
@@ -221,6 +223,7 @@ class Receiving(Judging):
         first = not machine.authenticated
         machine.auth_pending, machine.authenticated = False, True
         machine.principal = message.principal
+        machine.roles = tuple(message.roles)
         self.events.append(Received(0, message, False))
         if first and machine.state is State.READY and isinstance(machine.peer, Welcome):
             self._welcomed(machine.peer)
@@ -347,6 +350,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Receiving, Any], None]]] = {
     Cancel: Receiving._on_request,
     Watch: Receiving._on_request,
     List: Receiving._on_request,
+    Admin: Receiving._on_request,
     Fetch: Receiving._on_request,
     Result: Receiving._on_reply,
     Event: Receiving._on_reply,

@@ -64,6 +64,7 @@ class FrameType(IntEnum):
     CANCEL = 0x12
     WATCH = 0x13
     LIST = 0x15
+    ADMIN = 0x16
     FETCH = 0x20
     DATA = 0x21
     CREDIT = 0x22
@@ -114,6 +115,7 @@ class ErrorCode(IntEnum):
     QUOTA_EXCEEDED = 0x0402
     DRAINING = 0x0403
     TOO_MANY_STREAMS = 0x0404
+    PAUSED = 0x0405
     CANCELLED = 0x0500
     DEADLINE_EXCEEDED = 0x0501
     WORKER_LOST = 0x0502
@@ -188,10 +190,12 @@ ERRORS: Final[Mapping[int, ErrorSpec]] = {
         "The server is shutting down; another one, or the next one, will take it."),
     ErrorCode.TOO_MANY_STREAMS: ErrorSpec("TOO_MANY_STREAMS", "capacity", "after", "no",
         "max_streams are open already; wait for one to end."),
+    ErrorCode.PAUSED: ErrorSpec("PAUSED", "capacity", "after", "no",
+        "The operator takes no new jobs for now; the message says why."),
     ErrorCode.CANCELLED: ErrorSpec("CANCELLED", "execution", "no", "yes",
         "The job was cancelled."),
     ErrorCode.DEADLINE_EXCEEDED: ErrorSpec("DEADLINE_EXCEEDED", "execution", "no", "yes",
-        "The job did not finish in the time it was given."),
+        "The job did not finish, or cannot finish, in the time it was given."),
     ErrorCode.WORKER_LOST: ErrorSpec("WORKER_LOST", "execution", "same_id", "yes",
         "The worker died too often while running this job."),
     ErrorCode.OUT_OF_MEMORY: ErrorSpec("OUT_OF_MEMORY", "execution", "no", "yes",

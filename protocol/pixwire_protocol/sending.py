@@ -249,11 +249,12 @@ class Sending:
         machine.auth_pending = True
         return self._control(frames)
 
-    def accept_auth(self, principal: str, *, expires_ms: int | None = None) -> bool:
+    def accept_auth(self, principal: str, *, expires_ms: int | None = None, roles: tuple[str, ...] = ()) -> bool:
         """Server: the AUTH received last is right (SPEC 6). The first one makes the connection READY.
 
-        expires_ms is told to the client; keeping it is the program's business (goaway(AUTH_EXPIRED)). When principal is
-        another one than before, the connection fails with AUTH_FAILED. To refuse an AUTH: goaway(AUTH_FAILED), close.
+        expires_ms is told to the client; keeping it is the program's business (goaway(AUTH_EXPIRED)). roles replace
+        those of before. When principal is another one than before, the connection fails with AUTH_FAILED. To refuse an
+        AUTH: goaway(AUTH_FAILED), close.
         Raises LocalProtocolError when no AUTH waits. False when the connection is over.
         """
         machine = self._machine
@@ -261,7 +262,7 @@ class Sending:
             return False
         if not machine.auth_pending or self._role is Role.CLIENT:
             raise LocalProtocolError("no AUTH waits for an answer (SPEC 6)")
-        frames = machine.encode(AuthOk(principal, expires_ms))
+        frames = machine.encode(AuthOk(principal, expires_ms, roles))
         if machine.principal not in (None, principal):
             problem = "these credentials belong to another principal than the connection (SPEC 6)"
             machine.fail(RemoteProtocolError(ErrorCode.AUTH_FAILED, problem))
@@ -269,6 +270,7 @@ class Sending:
         machine.local(Input.SEND_AUTH_OK)
         machine.auth_pending, machine.authenticated = False, True
         machine.principal = principal
+        machine.roles = roles
         self._receiving.be_ready()
         return self._control(frames)
 

@@ -20,7 +20,7 @@ class Settings:
     For servers, sent in WELCOME: server_id, epoch, durable, max_streams (enforced here), idle_ms, ping_timeout_ms,
     min_ping_ms (for the keepalive of both sides), max_upload, retain_ms, dedupe_ms (at least retain_ms), stream_rate
     (all four for the program around to enforce); auth: mechanisms of which one is needed (empty: no authentication);
-    principal: whose jobs these are, when it is known without AUTH (at most 256 bytes).
+    principal: whose jobs these are, when it is known without AUTH (at most 256 bytes); roles: what else it may do then.
     control_frames, control_bytes, reply_bytes bound what waits to be sent; small_data_run bounds tiny DATA frames.
     """
 
@@ -45,6 +45,7 @@ class Settings:
     stream_rate: int = default("stream_rate")
     auth: tuple[str, ...] = ()
     principal: str | None = None
+    roles: tuple[str, ...] = ()
 
     control_frames: int = default("control_frames")
     control_bytes: int = default("control_bytes")

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import Final
 
-from pixwire_protocol.messages import Cancel, Fetch, List, Request, Status, Submit, Watch
+from pixwire_protocol.messages import Admin, Cancel, Fetch, List, Request, Status, Submit, Watch
 
 
 class Role(Enum):
@@ -340,6 +340,7 @@ REQUEST_KINDS: Final[Mapping[type, StreamKind]] = {
     Cancel: StreamKind.UNARY,
     Watch: StreamKind.WATCH,
     List: StreamKind.UNARY,
+    Admin: StreamKind.UNARY,
     Fetch: StreamKind.TRANSFER,
 }
 

@@ -6,16 +6,19 @@ Shared vocabulary of doors, jobs and clients. `from_map` ignores unknown keys, s
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pixwire_protocol.attachments import Attachment, attachments_from, attachments_problem
-from pixwire_protocol.errors import RemoteProtocolError
-from pixwire_protocol.forms import is_job_id, show
-from pixwire_protocol.heads import BODIES
-from pixwire_protocol.registry import LIMITS, ErrorCode
+from pixwire_protocol.forms import is_job_id
+from pixwire_protocol.maps import Fields, Map, checked, each, strings, wrong
+from pixwire_protocol.model_info import ModelInfo as ModelInfo  # what is listed beside the jobs
+from pixwire_protocol.registry import LIMITS
 
-Map = Mapping[str, Any]
-Part = TypeVar("Part")
+LOW: Final = "low"
+NORMAL: Final = "normal"
+HIGH: Final = "high"
+PRIORITIES: Final = (LOW, NORMAL, HIGH)
+"""What `priority` of SUBMIT may be, the least urgent first (SPEC 9.6)."""
 
 
 class JobState(StrEnum):
@@ -66,7 +69,7 @@ class ArtifactInfo:
     @classmethod
     def from_map(cls, values: Map) -> "ArtifactInfo":
         """From a received map. Raises RemoteProtocolError(BAD_HEAD)."""
-        return _from_map(cls, values, _ARTIFACT, "artifact")
+        return cls(**checked(values, _ARTIFACT, "artifact"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class JobError:
     @classmethod
     def from_map(cls, values: Map) -> "JobError":
         """From a received map. Raises RemoteProtocolError(BAD_HEAD)."""
-        return _from_map(cls, values, _ERROR, "error")
+        return cls(**checked(values, _ERROR, "error"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,13 @@ class JobStatus:
     seq       number of this state in the job's event sequence, from 1; a higher seq is newer
     attempt   1 for the first run, +1 for every run after a lost worker
     steps     denoising steps in all, 0 until known; step = done so far
-    queue_position  1 = next to start, None when not queued
+    queue_position  about which place in the order of starts, 1 = next; None when not queued
     timings   milliseconds by phase; engine = passes and pass_share
     params, attachments  what was submitted, only in the answer to STATUS
-    traceparent  that of the SUBMIT; retain_ms = how long the results of a job that has ended stay, from now
+    traceparent, priority, tags  those of the SUBMIT
+    retain_ms how long the results of a job that has ended stay, from now
+    eta_ms    about how long until it has ended, from now; deadline_ms = what is left of timeout_ms; None in terminal
+              states
     """
 
     job: str
@@ -118,9 +124,13 @@ class JobStatus:
     attachments: tuple[Attachment, ...] = ()
     traceparent: str | None = None
     retain_ms: int | None = None
+    priority: str = NORMAL
+    tags: tuple[str, ...] = ()
+    eta_ms: int | None = None
+    deadline_ms: int | None = None
 
     def to_map(self) -> dict[str, Any]:
-        """The status map; what is None or empty is left out."""
+        """The status map; what is None, empty or normal is left out."""
         result: dict[str, Any] = {
             "job": self.job,
             "kind": self.kind,
@@ -148,27 +158,38 @@ class JobStatus:
             result["traceparent"] = self.traceparent
         if self.retain_ms is not None:
             result["retain_ms"] = self.retain_ms
+        if self.tags or self.priority != NORMAL:
+            result |= _labels(self.priority, self.tags)
+        if self.eta_ms is not None:
+            result["eta_ms"] = self.eta_ms
+        if self.deadline_ms is not None:
+            result["deadline_ms"] = self.deadline_ms
         return result
 
     @classmethod
     def from_map(cls, values: Map) -> "JobStatus":
         """From the body of RESULT or EVENT; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
-        checked = _job(values, _STATUS, "status")
-        if "artifacts" in checked:
-            checked["artifacts"] = tuple(_each(checked["artifacts"]))
-        if "error" in checked:
-            checked["error"] = JobError.from_map(checked["error"])
-        if "attachments" in checked:
-            problem = attachments_problem(checked["attachments"], "attachments", _MOST_ATTACHMENTS)
+        known = _job(values, _STATUS, "status")
+        if "artifacts" in known:
+            known["artifacts"] = each(known["artifacts"], ArtifactInfo.from_map)
+        if "error" in known:
+            known["error"] = JobError.from_map(known["error"])
+        if "attachments" in known:
+            problem = attachments_problem(known["attachments"], "attachments", _MOST_ATTACHMENTS)
             if problem is not None:
-                raise _wrong("status", *problem)
-            checked["attachments"] = attachments_from(checked["attachments"])
-        return cls(**checked)
+                raise wrong("status", *problem)
+            known["attachments"] = attachments_from(known["attachments"])
+        if "tags" in known:
+            known["tags"] = strings(known["tags"], "status", "tags")
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job in a list (SPEC 8): artifacts is their number, age_ms the time since it was accepted."""
+    """A job in a list (SPEC 8): artifacts is their number, age_ms the time since it was accepted.
+
+    priority, tags  those of the SUBMIT; model = the name of the model, None when the server does not say
+    """
 
     job: str
     kind: str
@@ -178,60 +199,28 @@ class JobSummary:
     steps: int
     artifacts: int
     age_ms: int
+    priority: str = NORMAL
+    tags: tuple[str, ...] = ()
+    model: str | None = None
 
     def to_map(self) -> dict[str, Any]:
-        """The summary's map."""
-        return {name: getattr(self, name) for name in _SUMMARY} | {"state": self.state.value}
+        """The summary's map; what is None, empty or normal is left out."""
+        result = {name: getattr(self, name) for name, (_, required) in _SUMMARY.items() if required}
+        result |= {"state": self.state.value} | _labels(self.priority, self.tags)
+        if self.model is not None:
+            result["model"] = self.model
+        return result
 
     @classmethod
     def from_map(cls, values: Map) -> "JobSummary":
         """From a received map; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
-        return cls(**_job(values, _SUMMARY, "summary"))
+        known = _job(values, _SUMMARY, "summary")
+        if "tags" in known:
+            known["tags"] = strings(known["tags"], "summary", "tags")
+        return cls(**known)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """A model in a list (SPEC 8).
-
-    name         what the parameter `model` calls it; default: it runs when no model is named
-    pipeline     its family, for humans
-    kinds, attachments, media_types   what it can do, which attachments it understands, what it can make
-    defaults     steps, guidance_scale, width, height where parameters are absent
-    limits       size_multiple, max_width, max_height, max_steps, max_count
-    """
-
-    name: str
-    default: bool
-    pipeline: str
-    kinds: tuple[str, ...]
-    attachments: tuple[str, ...]
-    defaults: Map
-    limits: Map
-    media_types: tuple[str, ...]
-
-    def to_map(self) -> dict[str, Any]:
-        """The model's map."""
-        values = {name: getattr(self, name) for name in _MODEL}
-        return values | {name: list(values[name]) for name in _LISTS} | {name: dict(values[name]) for name in _NUMBERS}
-
-    @classmethod
-    def from_map(cls, values: Map) -> "ModelInfo":
-        """From a received map; unknown keys are ignored. Raises RemoteProtocolError(BAD_HEAD)."""
-        checked = dict(_checked(values, _MODEL, "model"))
-        for name in _LISTS:
-            if not all(type(item) is str for item in checked[name]):
-                raise _wrong("model", name, checked[name], "an array of strings")
-            checked[name] = tuple(checked[name])
-        for name, keys in _NUMBERS.items():
-            for key in keys:
-                if type(checked[name].get(key)) not in (int, float):
-                    raise _wrong("model", f"{name}.{key}", checked[name].get(key), "a number")
-        return cls(**checked)
-
-
-# Field -> (type on the wire, required). Integers are never negative here.
-_Fields = Mapping[str, tuple[type, bool]]
-_ARTIFACT: Final[_Fields] = {
+_ARTIFACT: Final[Fields] = {
     "artifact": (int, True),
     "etag": (str, True),
     "size": (int, True),
@@ -240,8 +229,8 @@ _ARTIFACT: Final[_Fields] = {
     "height": (int, True),
     "seed": (int, True),
 }
-_ERROR: Final[_Fields] = {"code": (int, True), "name": (str, True), "message": (str, True), "retry": (str, False)}
-_STATUS: Final[_Fields] = {
+_ERROR: Final[Fields] = {"code": (int, True), "name": (str, True), "message": (str, True), "retry": (str, False)}
+_STATUS: Final[Fields] = {
     "job": (str, True),
     "kind": (str, True),
     "state": (str, True),
@@ -259,8 +248,12 @@ _STATUS: Final[_Fields] = {
     "attachments": (list, False),
     "traceparent": (str, False),
     "retain_ms": (int, False),
+    "priority": (str, False),
+    "tags": (list, False),
+    "eta_ms": (int, False),
+    "deadline_ms": (int, False),
 }
-_SUMMARY: Final[_Fields] = {
+_SUMMARY: Final[Fields] = {
     "job": (str, True),
     "kind": (str, True),
     "state": (str, True),
@@ -269,60 +262,27 @@ _SUMMARY: Final[_Fields] = {
     "steps": (int, True),
     "artifacts": (int, True),
     "age_ms": (int, True),
+    "priority": (str, False),
+    "tags": (list, False),
+    "model": (str, False),
 }
-_MODEL: Final[_Fields] = {
-    "name": (str, True),
-    "default": (bool, True),
-    "pipeline": (str, True),
-    "kinds": (list, True),
-    "attachments": (list, True),
-    "defaults": (dict, True),
-    "limits": (dict, True),
-    "media_types": (list, True),
-}
-_LISTS: Final = ("kinds", "attachments", "media_types")
-_NUMBERS: Final = {name: BODIES[f"model_{name}"] for name in ("defaults", "limits")}
 _MAPS: Final = ("timings", "engine", "params")
 _MOST_ATTACHMENTS: Final = LIMITS["attachments"].default
-_KINDS: Final = {int: "an integer from 0", str: "a string", list: "an array", dict: "a map", bool: "true or false"}
 
 
-def _from_map(cls: type[Part], values: Map, table: _Fields, what: str) -> Part:
-    return cls(**_checked(values, table, what))
-
-
-def _checked(values: Any, table: _Fields, what: str) -> Map:
-    """The known fields of a received map, each of the right type; nil counts as absent."""
-    if type(values) is not dict:
-        raise _wrong(what, what, values, "a map")
-    known: dict[str, Any] = {}
-    for name, (kind, required) in table.items():
-        value = values.get(name)
-        if value is None:
-            if required:
-                raise _wrong(what, name, None, _KINDS[kind])
-        elif type(value) is not kind or (type(value) is int and value < 0):
-            raise _wrong(what, name, value, _KINDS[kind])
-        else:
-            known[name] = value
+def _job(values: Map, table: Fields, what: str) -> dict[str, Any]:
+    """The same for a map about a job: its id and its state are right, too."""
+    known = checked(values, table, what)
+    if not is_job_id(known["job"]):
+        raise wrong(what, "job", known["job"], "a job id")
+    try:
+        known["state"] = JobState(known["state"])
+    except ValueError:
+        raise wrong(what, "state", known["state"], " or ".join(JobState)) from None
     return known
 
 
-def _job(values: Map, table: _Fields, what: str) -> dict[str, Any]:
-    """The same for a map about a job: its id and its state are right, too."""
-    checked = dict(_checked(values, table, what))
-    if not is_job_id(checked["job"]):
-        raise _wrong(what, "job", checked["job"], "a job id")
-    try:
-        checked["state"] = JobState(checked["state"])
-    except ValueError:
-        raise _wrong(what, "state", checked["state"], " or ".join(JobState)) from None
-    return checked
-
-
-def _each(values: list[Any]) -> list[ArtifactInfo]:
-    return [ArtifactInfo.from_map(value) for value in values]
-
-
-def _wrong(what: str, name: str, value: Any, allowed: str) -> RemoteProtocolError:
-    return RemoteProtocolError(ErrorCode.BAD_HEAD, f"{what} map: {name} must be {allowed}, not {show(value)} (SPEC 9)")
+def _labels(priority: str, tags: tuple[str, ...]) -> dict[str, Any]:
+    """What of a job's labels is worth saying."""
+    said: dict[str, Any] = {} if priority == NORMAL else {"priority": priority}
+    return said | {"tags": list(tags)} if tags else said

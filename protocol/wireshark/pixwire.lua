@@ -24,6 +24,7 @@ local TYPE_NAMES = {
     [0x12] = "CANCEL",
     [0x13] = "WATCH",
     [0x15] = "LIST",
+    [0x16] = "ADMIN",
     [0x20] = "FETCH",
     [0x21] = "DATA",
     [0x22] = "CREDIT",
@@ -69,6 +70,7 @@ local ERROR_NAMES = {
     [0x402] = "QUOTA_EXCEEDED",
     [0x403] = "DRAINING",
     [0x404] = "TOO_MANY_STREAMS",
+    [0x405] = "PAUSED",
     [0x500] = "CANCELLED",
     [0x501] = "DEADLINE_EXCEEDED",
     [0x502] = "WORKER_LOST",
@@ -76,7 +78,7 @@ local ERROR_NAMES = {
     [0x504] = "CONTENT_REJECTED",
     [0x505] = "PIPELINE_ERROR",
 }
-local INFO_KEYS = { job = true, kind = true, state = true, event = true, what = true, step = true, code = true, name = true, n = true, artifact = true, offset = true, mechanism = true }
+local INFO_KEYS = { action = true, job = true, kind = true, state = true, event = true, what = true, step = true, code = true, name = true, n = true, artifact = true, offset = true, mechanism = true, priority = true, tag = true }
 local SECRET_KEYS = { token = true }
 -- /generated
 

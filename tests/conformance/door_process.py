@@ -44,7 +44,8 @@ async def serve(order: dict[str, Any]) -> None:
         tokens = None
         if order["token"]:
             file = Path(folder) / "tokens"
-            file.write_text(entry_for("alice", TOKEN) + "\n" + entry_for("bob", TOKEN + "-bob"))
+            carol = entry_for("carol", TOKEN + "-carol", roles=["admin"])
+            file.write_text("\n".join([entry_for("alice", TOKEN), entry_for("bob", TOKEN + "-bob"), carol]))
             tokens = Tokens(file)
         tls = None
         if order["tls"]:

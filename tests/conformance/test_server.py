@@ -31,7 +31,8 @@ def skipped(outcomes: list[Outcome]) -> set[str]:
 
 async def test_the_door_conforms(doors: Doors) -> None:
     with doors.serving() as server:
-        outcomes = await run(Subject.at(server["url"], deadline=HANG_S), select(SERVER.all(), [], strict=True))
+        subject = Subject.at(server["url"], deadline=HANG_S, operate=True)
+        outcomes = await run(subject, select(SERVER.all(), [], strict=True))
     assert failures(outcomes) == []
     auth = {case.run.__name__ for case in SERVER.all() if case.run.__module__.endswith("s06_auth")} - {"auth_uninvited"}
     assert skipped(outcomes) == {*auth, "rate_of_streams", "drain", "another_protocol"}
@@ -43,6 +44,16 @@ async def test_the_door_with_tokens_conforms(doors: Doors) -> None:
         outcomes = await run(subject, select(SERVER.all(), ["3", "6", "7", "11.1", "12", "13"]))
     assert failures(outcomes) == []
     assert skipped(outcomes) == {"auth_uninvited", "drain", "another_protocol"}
+
+
+async def test_operators_are_told_apart(doors: Doors) -> None:
+    with doors.serving(token=True) as server:
+        cases = select(SERVER.all(), ["8.19"])
+        for token, operates in ((TOKEN, False), (f"{TOKEN}-carol", True)):
+            outcomes = await run(Subject.at(server["url"], token=token, deadline=HANG_S, operate=True), cases)
+            assert failures(outcomes) == []
+            done = {outcome.case.run.__name__ for outcome in outcomes if outcome.verdict == "passed"}
+            assert done == ({case.run.__name__ for case in cases} if operates else {"as_the_roles_say"})
 
 
 async def test_the_door_conforms_over_a_unix_socket(doors: Doors) -> None:
@@ -93,7 +104,7 @@ async def test_a_defect_is_noticed(doors: Doors, name: str) -> None:
     mutant = MUTANTS[name]
     with doors.serving(name, token=mutant.token, **mutant.settings) as server:
         token = TOKEN if mutant.token else None
-        subject = Subject.at(server["url"], token=token, deadline=MUTANT_HANG_S)
+        subject = Subject.at(server["url"], token=token, deadline=MUTANT_HANG_S, operate=True)
         outcomes = await run(subject, select(SERVER.all(), mutant.ids))
     noticed = {
         wanted

@@ -26,6 +26,10 @@ attachments = st.lists(
     max_size=8,
     unique_by=lambda attachment: attachment.name,
 ).map(tuple)
+tags = (
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
+    .filter(lambda value: len(value.encode()) <= 64)
+)  # fmt: skip
 keys = st.from_regex(r"[a-z][a-z0-9_]{0,15}", fullmatch=True).filter(lambda key: key != "crit")
 scalars = (
     st.none()
@@ -56,6 +60,10 @@ def values_of(spec: FieldSpec, sender: str) -> st.SearchStrategy[Any]:
             values: st.SearchStrategy[Any] = st.sampled_from(spec.choices)
         case "str" if spec.pattern == "traceparent":
             values = traceparents
+        case "str" if spec.pattern == "tag":
+            values = tags
+        case "list[str]" if spec.pattern == "tag":
+            values = st.lists(tags, max_size=spec.maximum, unique=spec.distinct).map(tuple)
         case "list[attachment]":
             values = attachments
         case "list[str]" if spec.choices:
@@ -91,4 +99,4 @@ def messages_of(name: str) -> st.SearchStrategy[Any]:
 
 
 any_message = st.sampled_from(sorted(MESSAGES)).flatmap(messages_of)
-requests = st.sampled_from(["SUBMIT", "STATUS", "CANCEL", "WATCH", "LIST", "FETCH"]).flatmap(messages_of)
+requests = st.sampled_from(["SUBMIT", "STATUS", "CANCEL", "WATCH", "LIST", "ADMIN", "FETCH"]).flatmap(messages_of)

@@ -13,7 +13,7 @@ import protocol_pair as pair
 import pytest
 
 from pixwire_protocol.connection import Connection, Role, Settings
-from pixwire_protocol.messages import Event, Fetch, Preview, Result, Submit
+from pixwire_protocol.messages import Admin, Event, Fetch, Preview, Result, Submit
 from pixwire_protocol.registry import PREFACE, FrameType
 
 PROTOCOL = Path(__file__).parents[2] / "protocol"
@@ -79,6 +79,9 @@ def a_session() -> list[packet_capture.Segment]:
     server.send(fetching, Result({"job": "job-1", "artifact": 0, "length": len(IMAGE), "offset": 0}))
     server.send_data(fetching, IMAGE, end=True)
     carry()
+    pausing = client.open(Admin("pause", reason="new disks"))
+    carry()
+    server.send(pausing, Result({"paused": True}), end=True)
     client.ping(b"12345678")
     carry()
     return said
@@ -100,7 +103,19 @@ def test_every_frame_of_a_connection_is_dissected_and_reassembled(tmp_path: Path
     expected = frames_of(segments)
     assert seen == sorted((str(f.stream), f"0x{f.type:02x}", str(len(f.tail))) for f in expected)
     names = column(packets, "pxw.name")
-    assert {"HELLO", "WELCOME", "SUBMIT", "RESULT", "EVENT", "PREVIEW", "FETCH", "DATA", "PING", "PONG"} <= set(names)
+    assert {
+        "HELLO",
+        "WELCOME",
+        "SUBMIT",
+        "RESULT",
+        "EVENT",
+        "PREVIEW",
+        "FETCH",
+        "ADMIN",
+        "DATA",
+        "PING",
+        "PONG",
+    } <= set(names)
     assert names.count("DATA") == 2
     assert not column(packets, "_ws.malformed")
     assert not column(packets, "pxw.bad_marker")
@@ -124,7 +139,9 @@ def test_heads_can_be_filtered_by_job_state_and_number(tmp_path: Path) -> None:
     assert column(packets, "pxw.state") == ["queued", "succeeded"]
     assert column(packets, "pxw.seq") == ["1", "2", "3", str(2**33)]
     assert 'kind: "txt2img"' in column(packets, "pxw.field")
-    assert any('SUBMIT [1] END job="job-1"' in info for info in column(packets, "_ws.col.Info"))
+    infos = column(packets, "_ws.col.Info")
+    assert any('SUBMIT [1] END job="job-1"' in info for info in infos)
+    assert any('ADMIN [5] END action="pause"' in info for info in infos)
 
 
 @needs_tshark

@@ -139,6 +139,10 @@ heads = (
             {"mechanism": "bearer", "token": "x"},
             {"principal": "alice"},
             {"what": "jobs"},
+            {"what": "jobs", "tag": "a"},
+            {"action": "pause", "reason": "x"},
+            {"action": "cancel", "crit": ["principal"]},
+            head_of(5) | {"priority": "high", "timeout_ms": 1, "tags": ["a"]},
             head_of(5),
             head_of(5) | {"attachments": [{}]},
         ]

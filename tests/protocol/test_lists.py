@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from protocol_pair import END, Pair, cut_frames, drain, raw, ready, received
+from protocol_strategies import tags
 
 from pixwire_protocol import messages as m
 from pixwire_protocol.connection import Role
 from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError
 from pixwire_protocol.heads import BODIES, MESSAGES
 from pixwire_protocol.registry import ErrorCode, FrameType
-from pixwire_protocol.status import JobState, JobSummary, ModelInfo
+from pixwire_protocol.status import NORMAL, PRIORITIES, JobState, JobSummary, ModelInfo
 
 MODEL = ModelInfo(
     name="tiny",
@@ -20,10 +21,18 @@ MODEL = ModelInfo(
     pipeline="StableDiffusionPipeline",
     kinds=("txt2img", "img2img"),
     attachments=("image",),
-    defaults={"steps": 20, "guidance_scale": 7.5, "width": 512, "height": 512},
+    defaults={"steps": 20, "guidance_scale": 7.5, "width": 512, "height": 512, "strength": 0.8},
     limits={"size_multiple": 8, "max_width": 1024, "max_height": 1024, "max_steps": 200, "max_count": 16},
     media_types=("image/png", "image/webp"),
+    state="failed",
+    bytes=2**31,
+    adapters=("sketch", "film grain"),
+    pinned=True,
+    device="cuda:0",
+    dtype="float16",
+    message="unet: no safetensors",
 )
+SINCE_0_3 = ("state", "bytes", "adapters", "pinned", "device", "dtype", "message")
 whole = st.integers(0, 2**63 - 1)
 summaries = st.builds(
     JobSummary,
@@ -31,6 +40,9 @@ summaries = st.builds(
     st.text(min_size=1, max_size=10),
     st.sampled_from(JobState),
     *[whole] * 5,
+    priority=st.sampled_from(PRIORITIES),
+    tags=st.lists(tags, max_size=8, unique=True).map(tuple),
+    model=st.none() | st.text(min_size=1, max_size=10),
 )
 
 
@@ -59,6 +71,8 @@ def test_a_list_is_asked_for_and_answered() -> None:
         ({"what": "jobs", "after": "x" * 129}, "after"),
         ({"what": "jobs", "states": ["queued", "gone"]}, "states"),
         ({"what": "jobs", "states": "queued"}, "states"),
+        ({"what": "jobs", "tag": ""}, "tag"),
+        ({"what": "jobs", "tag": "a\tb"}, "tag"),
     ],
 )
 def test_wrong_questions_cost_their_stream(head: dict[str, Any], field: str) -> None:
@@ -82,7 +96,9 @@ def test_wrong_questions_are_not_sent() -> None:
 @given(summaries)
 def test_a_summary_comes_back(summary: JobSummary) -> None:
     assert JobSummary.from_map(summary.to_map() | {"new": 1}) == summary
-    assert set(summary.to_map()) == set(BODIES["summary"])
+    said = {name for name in ("priority", "tags", "model") if name in summary.to_map()}
+    assert set(summary.to_map()) | {"priority", "tags", "model"} == set(BODIES["summary"])
+    assert ("priority" in said, "tags" in said) == (summary.priority != NORMAL, bool(summary.tags))
 
 
 def test_a_model_comes_back() -> None:
@@ -94,9 +110,20 @@ def test_a_model_comes_back() -> None:
     assert b"".join(m.encode(m.Result({"what": "models", "models": [values]}), 1, END))
 
 
+def test_what_an_older_server_does_not_say_of_a_model_has_a_default() -> None:
+    values = {name: value for name, value in MODEL.to_map().items() if name not in SINCE_0_3}
+    values["defaults"] = {name: value for name, value in values["defaults"].items() if name != "strength"}
+    model = ModelInfo.from_map(values)
+    assert (model.state, model.adapters, model.pinned, model.bytes, model.message) == ("loaded", (), False, None, None)
+    assert set(BODIES["model"]) - set(values) == set(SINCE_0_3)
+    assert "bytes" not in model.to_map()
+
+
 @pytest.mark.parametrize("name", BODIES["model"])
 def test_a_wrong_model_is_blamed_by_name(name: str) -> None:
-    for wrong in (None, 5, [1], b"x", {} if name in ("defaults", "limits") else {"a": 1}):
+    absent = [] if name in SINCE_0_3 else [None]
+    number = -1 if name == "bytes" else 5
+    for wrong in (*absent, number, [1], b"x", {} if name in ("defaults", "limits") else {"a": 1}):
         with pytest.raises(RemoteProtocolError, match=name) as caught:
             ModelInfo.from_map(MODEL.to_map() | {name: wrong})
         assert caught.value.code is ErrorCode.BAD_HEAD
@@ -105,6 +132,7 @@ def test_a_wrong_model_is_blamed_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", BODIES["summary"])
 def test_a_wrong_summary_is_blamed_by_name(name: str) -> None:
     summary = JobSummary("j", "txt2img", JobState.QUEUED, 1, 0, 0, 0, 0).to_map()
-    for wrong in (None, -1, [1], "" if name == "job" else b"x"):
+    absent = [] if name in ("priority", "tags", "model") else [None]
+    for wrong in (*absent, -1, [1], "" if name == "job" else b"x"):
         with pytest.raises(RemoteProtocolError, match=name):
             JobSummary.from_map(summary | {name: wrong})

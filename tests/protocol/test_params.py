@@ -1,6 +1,7 @@
 """Parameters of a job: what is accepted, what the messages say, and that the bytes are canonical."""
 
 import hashlib
+import json
 import math
 import re
 from dataclasses import fields
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import (
+    ADAPTER,
+    ADAPTERS,
     ATTACHMENTS,
     KINDS,
     MAX_SEED,
     PARAMS,
+    Adapter,
     GenerateParams,
     ParamError,
     ParamSpec,
@@ -29,6 +33,9 @@ from pixwire_protocol.params import (
 def values_of(spec: ParamSpec) -> st.SearchStrategy[Any]:
     if spec.choices:
         return st.sampled_from(spec.choices)
+    if spec.type == ADAPTERS:
+        one = st.builds(Adapter, values_of(ADAPTER["name"]), st.just(1.0) | values_of(ADAPTER["weight"]))
+        return st.lists(one, max_size=8, unique_by=lambda adapter: adapter.name).map(tuple)
     low, high = spec.minimum, spec.maximum
     assert low is not None
     assert high is not None
@@ -41,9 +48,11 @@ def values_of(spec: ParamSpec) -> st.SearchStrategy[Any]:
 
 
 # What depends on the kind has tests of its own.
-OF_KINDS = ("strength", "control_scale")
+OF_KINDS = ("strength", "control_scale", "ip_scale")
 optional = {
-    name: st.none() | values_of(spec) for name, spec in PARAMS.items() if not spec.required and name not in OF_KINDS
+    name: values_of(spec) if spec.type == ADAPTERS else st.none() | values_of(spec)
+    for name, spec in PARAMS.items()
+    if not spec.required and name not in OF_KINDS
 }
 params = st.builds(GenerateParams, prompt=values_of(PARAMS["prompt"]), **optional)
 
@@ -54,7 +63,7 @@ def test_round_trip(value: GenerateParams) -> None:
     tail = value.pack()
     assert parse(tail) == value
     assert parse(tail).pack() == tail
-    assert list(msgpack.unpackb(tail)) == [name for name in PARAMS if getattr(value, name) is not None]
+    assert list(msgpack.unpackb(tail)) == [name for name in PARAMS if getattr(value, name) not in (None, ())]
     value.validate()
 
 
@@ -102,6 +111,10 @@ def test_nil_is_absent_and_integers_are_numbers() -> None:
         ("count", 17),
         ("media_type", "image/gif"),
         ("media_type", ""),
+        ("adapters", "sketch"),
+        ("adapters", {"name": "sketch"}),
+        ("adapters", [{"name": f"a{index}"} for index in range(9)]),
+        ("ip_scale", 2.1),
     ],
 )
 @pytest.mark.req("PXW-REQ-014", "PXW-REQ-015")
@@ -119,8 +132,58 @@ def test_a_wrong_parameter_is_explained(field: str, value: Any) -> None:
     assert error.details["field"] == field
     assert error.details["allowed"] == error.allowed
     msgpack.packb(error.details)
-    with pytest.raises(ParamError):
-        GenerateParams(**({"prompt": "a cat"} | {field: value})).pack()
+    if field != "adapters":  # the class has Adapter there: below
+        with pytest.raises(ParamError):
+            GenerateParams(**({"prompt": "a cat"} | {field: value})).pack()
+
+
+ONE: dict[str, Any] = {"name": "sketch"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "field", "word"),
+    [
+        ([ONE, 5], "adapters[1]", "a map"),
+        ([ONE, "grain"], "adapters[1]", "a map"),
+        ([{}], "adapters[0].name", "missing"),
+        ([{"name": None}], "adapters[0].name", "missing"),
+        ([{"name": ""}], "adapters[0].name", "empty"),
+        ([{"name": "  "}], "adapters[0].name", "blank"),
+        ([{"name": "x" * 257}], "adapters[0].name", "257 characters"),
+        ([{"name": 5}], "adapters[0].name", "string"),
+        ([ONE, ONE | {"weight": 0.5}], "adapters[1].name", "no other adapter"),
+        ([ONE | {"weight": 4.001}], "adapters[0].weight", "-4.0 to 4.0"),
+        ([ONE | {"weight": -5}], "adapters[0].weight", "-4.0 to 4.0"),
+        ([ONE | {"weight": "1"}], "adapters[0].weight", "number"),
+        ([ONE | {"weight": True}], "adapters[0].weight", "number"),
+        ([ONE | {"weight": math.nan}], "adapters[0].weight", "number"),
+        ([ONE, {"name": "b", "scale": 1}], "adapters[1].scale", "name, weight"),
+    ],
+)
+@pytest.mark.req("PXW-REQ-014", "PXW-REQ-015", "PXW-REQ-016")
+def test_a_wrong_adapter_is_explained(entries: list[Any], field: str, word: str) -> None:
+    with pytest.raises(ParamError, match=re.escape(word)) as caught:
+        from_map({"prompt": "a cat", "adapters": entries})
+    assert caught.value.field == field
+    assert caught.value.details["allowed"]
+    assert len(str(caught.value)) < 400
+    msgpack.packb(caught.value.details)
+
+
+def test_adapters_as_they_travel() -> None:
+    value = GenerateParams("x", adapters=(Adapter("sketch"), Adapter("grain", -0.5)))
+    assert msgpack.unpackb(value.pack())["adapters"] == [{"name": "sketch"}, {"name": "grain", "weight": -0.5}]
+    assert from_map({"prompt": "x", "adapters": [ONE | {"weight": 1}]}) == GenerateParams(
+        "x", adapters=(Adapter("sketch"),)
+    )
+    assert from_map({"prompt": "x", "adapters": [ONE | {"weight": None}]}).adapters == (Adapter("sketch", 1.0),)
+    assert (
+        from_map({"prompt": "x", "adapters": []}) == from_map({"prompt": "x", "adapters": None}) == GenerateParams("x")
+    )
+    assert from_map(json.loads(json.dumps(value.to_map()))) == value
+    for wrong in (Adapter("sketch", 4.5), Adapter("")):
+        with pytest.raises(ParamError, match="adapters"):
+            GenerateParams("x", adapters=(wrong,)).pack()
 
 
 def test_the_messages_help() -> None:
@@ -221,6 +284,9 @@ def attached(*names: str) -> tuple[Attachment, ...]:
         ("img2img", ("control", "image"), {"control_scale": 2.0, "strength": 0.001}),
         ("inpaint", ("mask", "image"), {}),
         ("inpaint", ("mask", "image", "control"), {"control_scale": 1}),
+        ("txt2img", ("style",), {}),
+        ("txt2img", ("style", "control"), {"ip_scale": 2.0, "control_scale": 0.5}),
+        ("inpaint", ("mask", "image", "style"), {"ip_scale": 0, "strength": 0.5}),
     ],
 )
 def test_what_goes_together(kind: str, names: tuple[str, ...], values: dict[str, Any]) -> None:
@@ -247,6 +313,10 @@ def test_what_goes_together(kind: str, names: tuple[str, ...], values: dict[str,
         ("img2img", ("image",), {"strength": True}, "strength", "number"),
         ("img2img", ("image",), {"strength": math.nan}, "strength", "number"),
         ("inpaint", ("image", "mask", "control"), {"control_scale": 2.1}, "control_scale", "2.0"),
+        ("txt2img", (), {"ip_scale": 0.5}, "ip_scale", "style"),
+        ("img2img", ("image", "control"), {"ip_scale": 0.5}, "ip_scale", "style"),
+        ("txt2img", ("style",), {"ip_scale": 2.01}, "ip_scale", "2.0"),
+        ("txt2img", ("styles",), {}, "attachments", "did you mean 'style'"),
         ("txt2video", (), {}, "kind", "img2img"),
     ],
 )

@@ -44,6 +44,7 @@ ACKS = ("WELCOME", "AUTH_OK", "PONG")
 TYPES = {
     "HELLO": 0x01, "WELCOME": 0x01, "AUTH": 0x02, "AUTH_OK": 0x02, "PING": 0x04, "PONG": 0x04, "ERROR": 0x05,
     "GOAWAY": 0x06, "RESET": 0x07, "SUBMIT": 0x10, "STATUS": 0x11, "CANCEL": 0x12, "WATCH": 0x13, "LIST": 0x15,
+    "ADMIN": 0x16,
     "FETCH": 0x20, "DATA": 0x21, "CREDIT": 0x22, "RESULT": 0x30, "EVENT": 0x31, "PREVIEW": 0x32,
 }  # fmt: skip
 
@@ -172,7 +173,7 @@ def do(connection: Connection, example: Example) -> None:
         case Auth():
             connection.authenticate(message.mechanism, message.token)
         case AuthOk():
-            connection.accept_auth(message.principal, expires_ms=message.expires_ms)
+            connection.accept_auth(message.principal, expires_ms=message.expires_ms, roles=tuple(message.roles))
         case Data():
             connection.send_data(example.stream, example.tail, example.end)
         case Result() | Event() | Preview():

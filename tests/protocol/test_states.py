@@ -74,7 +74,7 @@ def test_every_stream_ends(kind: StreamKind) -> None:
                 assert target is StreamState.CLOSED
             elif happened not in (StreamInput.ERROR, StreamInput.RESET):
                 assert target is not StreamState.CLOSED
-    assert set(REQUEST_KINDS) == {m.Submit, m.Status, m.Cancel, m.Watch, m.List, m.Fetch}
+    assert set(REQUEST_KINDS) == {m.Submit, m.Status, m.Cancel, m.Watch, m.List, m.Admin, m.Fetch}
 
 
 def test_every_upload_is_answered_and_then_stays_so() -> None:

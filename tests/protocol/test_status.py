@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from protocol_strategies import attachments, job_ids, keys, text, traceparents
+from protocol_strategies import attachments, job_ids, keys, tags, text, traceparents
 
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.fields import is_job_id
 from pixwire_protocol.job_ids import new_job_id
 from pixwire_protocol.profile import pack_map, unpack_map
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus
+from pixwire_protocol.status import PRIORITIES, ArtifactInfo, JobError, JobState, JobStatus
 
 naturals = st.integers(0, 2**63 - 1)
 artifacts = st.builds(
@@ -39,6 +39,10 @@ statuses = st.builds(
     attachments=attachments,
     traceparent=st.none() | traceparents,
     retain_ms=st.none() | naturals,
+    priority=st.sampled_from(PRIORITIES),
+    tags=st.lists(tags, max_size=8, unique=True).map(tuple),
+    eta_ms=st.none() | naturals,
+    deadline_ms=st.none() | naturals,
 )
 MINIMAL: dict[str, Any] = {"job": "j", "kind": "txt2img", "state": "queued", "seq": 1}
 ARTIFACT: dict[str, Any] = {
@@ -67,6 +71,10 @@ def test_what_is_absent_has_its_default() -> None:
         "timings",
         "engine",
         "params",
+        "priority",
+        "tags",
+        "eta_ms",
+        "deadline_ms",
     ]
     assert JobStatus.from_map(MINIMAL | dict.fromkeys(optional)) == status
 
@@ -103,6 +111,12 @@ def test_unknown_keys_are_ignored_at_every_depth() -> None:
         ("error", {"code": 5}),
         ("error", {"code": "5", "name": "x", "message": "m"}),
         ("timings", []),
+        ("priority", 1),
+        ("tags", "a"),
+        ("tags", ["a", 1]),
+        ("eta_ms", -1),
+        ("eta_ms", 1.5),
+        ("deadline_ms", "soon"),
     ],
 )
 def test_a_wrong_field_is_blamed(field: str, value: Any) -> None:

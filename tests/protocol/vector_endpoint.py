@@ -33,9 +33,10 @@ NAMES = {
     (0x01, 0): "HELLO", (0x01, 1): "WELCOME", (0x02, 0): "AUTH", (0x02, 1): "AUTH_OK",
     (0x04, 0): "PING", (0x04, 1): "PONG",
     0x05: "ERROR", 0x06: "GOAWAY", 0x07: "RESET", 0x10: "SUBMIT", 0x11: "STATUS", 0x12: "CANCEL", 0x13: "WATCH",
-    0x15: "LIST", 0x20: "FETCH", 0x21: "DATA", 0x22: "CREDIT", 0x30: "RESULT", 0x31: "EVENT", 0x32: "PREVIEW",
+    0x15: "LIST", 0x16: "ADMIN", 0x20: "FETCH", 0x21: "DATA", 0x22: "CREDIT", 0x30: "RESULT", 0x31: "EVENT",
+    0x32: "PREVIEW",
 }  # fmt: skip
-REQUESTS = ("SUBMIT", "STATUS", "CANCEL", "WATCH", "LIST", "FETCH")
+REQUESTS = ("SUBMIT", "STATUS", "CANCEL", "WATCH", "LIST", "ADMIN", "FETCH")
 
 
 def cut_frames(data: bytes) -> Iterator[tuple[str, Frame]]:
@@ -161,7 +162,7 @@ class Endpoint:
             case "AUTH":
                 self.connection.authenticate(message.mechanism, message.token)
             case "AUTH_OK":
-                self.connection.accept_auth(message.principal, expires_ms=message.expires_ms)
+                self.connection.accept_auth(message.principal, expires_ms=message.expires_ms, roles=message.roles)
             case _ if name in REQUESTS:
                 assert self.connection.open(message) == frame.stream
             case _:

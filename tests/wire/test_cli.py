@@ -217,6 +217,12 @@ def test_describe_knows_everything_by_name() -> None:
     (page,) = objects(run("describe", "fetch", "--json")[1])
     assert [field["name"] for field in page["fields"]] == [field.name for field in MESSAGES["FETCH"].fields]
     assert all(field["text"] for field in page["fields"])
+    for name in ("pause", "adapters", "overview_job", "attachment", "priority", "model"):
+        code, out, _ = run("describe", name)
+        assert code == 0, name
+        assert out.startswith(f"{name}  "), name
+    (several,) = objects(run("describe", "model", "--json")[1])
+    assert [page["kind"] for page in several["pages"]] == ["parameter", "map", "field"]
     code, _, err = run("describe", "SUBMITT")
     assert code == ExitCode.USAGE
     assert "did you mean SUBMIT" in err

@@ -69,12 +69,12 @@ async def test_connect(url: str, screen: Screen, capsys: pytest.CaptureFixture[s
     assert facts["url"] == url
     assert (facts["agent"], facts["server_id"], facts["epoch"]) == ("door-under-test", "server-1", "epoch-1")
     assert facts["limits"]["max_frame"] == 262144
-    assert facts["principal"] == "anonymous"
+    assert (facts["principal"], facts["roles"]) == ("anonymous", ["admin"])
     assert (facts["auth"], facts["tls"]) == ([], None)
     assert facts["rtt_ms"] > 0
     await connect(talk(url), Screen(as_json=False))
     text = capsys.readouterr().out
-    assert "none needed, principal anonymous" in text
+    assert "none needed, principal anonymous, roles admin" in text
     assert "262,144 bytes" in text
 
 
@@ -208,8 +208,16 @@ async def test_nobody_and_the_wrong_transport(open_door: OpenDoor, pki: Pki, tmp
     with pytest.raises(WireError, match="a certificate that is not trusted") as caught:
         await connect(talk(secure), screen)
     assert "--ca FILE" in caught.value.hint
-    with pytest.raises(InputError, match="cannot use"):
-        await connect(talk(secure, tls=TlsOptions(ca=tmp_path / "none.pem")), screen)
+    (tmp_path / "junk.pem").write_text("no PEM")
+    for options, words in (
+        (TlsOptions(ca=tmp_path / "none.pem"), "none.pem': No such file"),
+        (TlsOptions(ca=tmp_path / "junk.pem"), "junk.pem': there is no certificate in it"),
+        (TlsOptions(cert=tmp_path / "junk.pem"), "junk.pem': no certificate, or no key"),
+        (TlsOptions(cert=pki.certificate, key=pki.ca), "no key that belongs to it"),
+    ):
+        with pytest.raises(InputError, match=f"cannot use .*{words}") as wrong:
+            await connect(talk(secure, tls=options), screen)
+        assert "_ssl.c" not in wrong.value.message
 
 
 # ---------------------------------------------------------------------- send
@@ -333,6 +341,15 @@ async def test_grease_tells_who_does_not_survive(
     *kinds, summary = printed(capsys)
     assert summary["failed"] == len(kinds)
     assert "WELCOME was expected" in kinds[0]["problem"]
+
+
+async def test_grease_asks_a_silent_server_once(
+    stranger: Stranger, screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(WireError, match="ordinary client: silence") as caught:
+        await grease(talk(await stranger(None), timeout=0.2), 1, screen)
+    assert caught.value.exit_code is ExitCode.TIMEOUT
+    assert printed(capsys) == []
 
 
 async def recorded(url: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from wire_bytes import (
     capture,
     frame,
     given,
+    sessions,
     state,
     streams_of_bytes,
     vectors,
@@ -113,6 +114,14 @@ def test_every_fault_of_the_vectors_is_found_and_named(case: dict[str, Any]) -> 
     assert findings
     named = {name for found in findings for name in found.requirements}
     assert named & set(case["req"]) or _reworded(case, named)
+
+
+@pytest.mark.parametrize("session", sessions(), ids=lambda session: session["id"])
+def test_whole_sessions_are_without_fault(session: dict[str, Any]) -> None:
+    said: list[tuple[Side, bytes]] = [
+        ("C" if step["from"] == "client" else "S", bytes.fromhex(step["hex"])) for step in session["steps"]
+    ]
+    assert [found for found in lint(capture(*said)) if found.level == "error"] == []
 
 
 def _reworded(case: dict[str, Any], named: set[str]) -> bool:

@@ -81,6 +81,12 @@ def vectors() -> list[dict[str, Any]]:
     return found
 
 
+def sessions() -> list[dict[str, Any]]:
+    """The vectors that are whole sessions."""
+    found: list[dict[str, Any]] = json.loads((VECTORS / "sessions.json").read_text())
+    return found
+
+
 _MESSAGES: tuple[Message, ...] = (
     Ping(b"12345678"),
     Pong(b"12345678"),

@@ -60,6 +60,7 @@ class Greeting:
 
     welcome: Welcome
     principal: str | None
+    roles: tuple[str, ...]
     handshake_ms: float
     authenticated: bool
     ready: bool = True
@@ -168,19 +169,20 @@ class Talk:
                 if isinstance(happened, Ready) and isinstance(happened.peer, Welcome):
                     await self._flush()
                     spent = (time.perf_counter() - start) * 1000
-                    return Greeting(happened.peer, self._principal(happened.peer), spent, authenticated)
+                    return self._greeting(happened.peer, spent, authenticated)
                 if isinstance(happened, AuthNeeded):
                     if self.options.look and self.options.token is None:
                         spent = (time.perf_counter() - start) * 1000
-                        return Greeting(happened.peer, None, spent, authenticated, ready=False)
+                        return Greeting(happened.peer, None, (), spent, authenticated, ready=False)
                     authenticated = True
                     self._authenticate(target, happened.peer)
                 else:
                     self._check(happened, target)
             await self._flush()
 
-    def _principal(self, welcome: Welcome) -> str | None:
-        return self.connection.principal or welcome.principal
+    def _greeting(self, welcome: Welcome, spent: float, authenticated: bool) -> Greeting:
+        known = self.connection
+        return Greeting(welcome, known.principal or welcome.principal, known.roles, spent, authenticated)
 
     def _authenticate(self, target: Target, welcome: Any) -> None:
         mechanisms = ", ".join(welcome.auth)

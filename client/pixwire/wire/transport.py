@@ -172,14 +172,14 @@ def parse_target(url: str) -> Target:
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """The context of a client. Raises InputError for files that cannot be used."""
-    wrong = options.ca
+    wrong = repr(str(options.ca))
     try:
         context = ssl.create_default_context(cafile=options.ca)  # with a file: trusts that and nothing else
         if options.cert is not None:
-            wrong = options.cert
+            wrong = repr(str(options.cert)) + (f" with the key {str(options.key)!r}" if options.key else "")
             context.load_cert_chain(options.cert, options.key)
     except OSError as error:
-        raise InputError(f"cannot use {str(wrong)!r}: {error.strerror or error}", "it must be a PEM file") from None
+        raise InputError(f"cannot use {wrong}: {_file_problem(error)}", "these must be PEM files") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if options.alpn:
         context.set_alpn_protocols(list(options.alpn))
@@ -187,6 +187,19 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+_TLS_PROBLEMS: Final = {
+    "NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in it",
+    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
+}
+
+
+def _file_problem(error: OSError) -> str:
+    """Why a PEM file cannot be used, in words: OpenSSL's own name its source lines."""
+    if not isinstance(error, ssl.SSLError):
+        return error.strerror or str(error)
+    return _TLS_PROBLEMS.get(error.reason or "", "no certificate, or no key that belongs to it, can be read from it")
 
 
 async def open_wire(url: str | Target, tls: TlsOptions | None = None, *, timeout: float = CONNECT_SECONDS) -> Wire:

@@ -54,6 +54,7 @@ def facts(talk: Talk, greeting: Greeting, rtt: float | None) -> dict[str, Any]:
         "auth": list(welcome.auth),
         "authenticated": greeting.authenticated,
         "principal": greeting.principal,
+        "roles": list(greeting.roles),
         "features": list(welcome.features),
         "limits": {name: getattr(welcome.limits, name) for name in type(welcome.limits).__dataclass_fields__},
         "tls": None if talk.wire.tls is None else talk.wire.tls.to_map(),
@@ -80,6 +81,7 @@ def _lines(talk: Talk, greeting: Greeting, found: dict[str, Any]) -> list[str]:
 
 def _auth(greeting: Greeting) -> str:
     whose = f"principal {greeting.principal}" if greeting.principal else "no principal told"
+    whose += f", roles {', '.join(greeting.roles)}" if greeting.roles else ""
     if not greeting.welcome.auth:
         return f"none needed, {whose}"
     needed = f"needed ({', '.join(greeting.welcome.auth)})"

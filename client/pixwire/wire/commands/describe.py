@@ -13,6 +13,7 @@ from pixwire_protocol.texts import FEATURE_TEXTS, FIELD_TEXTS, MESSAGE_TEXTS
 from ..conform.requirements import requirements
 from ..errors import InputError
 from ..screen import Screen
+from .pages import other_lines, other_names, other_page
 
 _SENDERS: Final[Mapping[str, str]] = {"client": "C -> S", "server": "S -> C", "both": "both directions"}
 _STREAMS: Final[Mapping[str, str]] = {
@@ -38,7 +39,8 @@ _TAILS: Final[Mapping[str, str]] = {
 
 
 def describe(what: str | None, screen: Screen) -> int:
-    """Prints the page of a message, an error, a limit, a feature or a requirement; without a name the list of all."""
+    """Prints the page of a name or number; without one the list of all. Messages, errors, limits, features and
+    requirements first, then actions of ADMIN, parameters, maps and fields."""
     if what is None:
         screen.result(_index(), _index_text())
         return 0
@@ -64,10 +66,12 @@ def find(what: str) -> dict[str, Any]:
     if wanted in requirements():
         found = requirements()[wanted]
         return {"kind": "requirement", "name": found.id, "section": found.section, "text": found.text}
-    known = [*MESSAGES, *ErrorCode.__members__, *(limit.upper() for limit in LIMITS)]
+    if (page := other_page(name.lower())) is not None:
+        return page
+    known = [*MESSAGES, *ErrorCode.__members__, *(limit.upper() for limit in (*LIMITS, *other_names()))]
     close = get_close_matches(name, known, n=3)
     hint = f"did you mean {', '.join(close)}?" if close else "`pixwire wire describe` lists everything"
-    raise InputError(f"there is no message, error, limit, feature or requirement {what!r}", hint)
+    raise InputError(f"nothing in the protocol is called {what!r}", hint)
 
 
 def message_page(spec: MessageSpec) -> dict[str, Any]:
@@ -140,6 +144,8 @@ def page_text(page: Mapping[str, Any]) -> str:
             bounds = f"default {page['default']:,}, {page['minimum']:,} to {page['maximum']:,} {page['unit']}"
             declared = {"both": "in HELLO and WELCOME", "welcome": "in WELCOME", "no": "nowhere"}[page["declared"]]
             return f"{page['name']}  {bounds}\n  {page['text']}\n  declared {declared}, enforced by {page['enforced']}"
+        case "action" | "parameter" | "map" | "field" | "several":
+            return "\n".join(other_lines(page))
         case "requirement":
             return f"{page['name']}  (SPEC {page['section']})\n  {page['text']}"
     return f"{page['name']}  feature\n  {page['text']}"
@@ -170,6 +176,7 @@ def _index() -> dict[str, Any]:
         "errors": list(ErrorCode.__members__),
         "limits": list(LIMITS),
         "features": list(FEATURES),
+        "others": other_names(),
     }
 
 

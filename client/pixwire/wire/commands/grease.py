@@ -99,11 +99,18 @@ def _versions(most: int) -> bytes:
     return PREFACE[:5] + bytes([most]) + PREFACE[6:]
 
 
+_SILENCE: Final = "silence"
+
+
 async def grease(options: TalkOptions, rounds: int, screen: Screen) -> int:
     """Every kind on a connection of its own, `rounds` times with other random bytes; 1 when one was not survived."""
+    with screen.busy("nothing odd"):
+        problem = await _survives(options, Kind("nothing odd", "PXW-HSK-003", _hello()))
+    if problem is not None and problem.startswith(_SILENCE):  # each kind would cost the whole timeout again
+        raise WireError(f"the server does not answer an ordinary client: {problem}", exit_code=ExitCode.TIMEOUT)
     failed = 0
     for make in _KINDS:
-        problem: str | None = None
+        problem = None
         kind = make(os.urandom(8))
         with screen.busy(kind.name):
             for _ in range(rounds):
@@ -127,7 +134,7 @@ async def _survives(options: TalkOptions, kind: Kind) -> str | None:
     except TimeoutError:
         if not limit.expired():
             raise
-        return f"silence for {options.timeout:g} s"
+        return f"{_SILENCE} for {options.timeout:g} s"
     finally:
         await wire.close()
 

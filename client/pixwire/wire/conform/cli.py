@@ -43,6 +43,7 @@ class Request:
     token: str | None
     insecure_token: bool
     drain: tuple[str, ...]
+    operate: bool
     coverage: bool
     tls: TlsOptions
     as_json: bool
@@ -95,7 +96,12 @@ def _server(request: Request) -> tuple[list[Case], Begin]:
 
     async def begin(advance: Advance) -> tuple[str, list[Outcome]]:
         subject = Subject.at(
-            url or "", request.tls, token=request.token, deadline=request.deadline, drain_command=request.drain
+            url or "",
+            request.tls,
+            token=request.token,
+            deadline=request.deadline,
+            drain_command=request.drain,
+            operate=request.operate,
         )
         if request.token and not request.insecure_token and not subject.target.private:
             hint = "use pixwires://, or say --insecure-token"
@@ -174,6 +180,7 @@ def conform(
     token: o.Token = None,
     insecure_token: o.InsecureToken = False,
     drain: o.Drain = None,
+    operate: o.Operate = False,
     coverage: o.Coverage = False,
     ca: o.Ca = None,
     cert: o.Cert = None,
@@ -209,6 +216,7 @@ def conform(
         token=token,
         insecure_token=insecure_token,
         drain=tuple(shlex.split(drain or "")),
+        operate=operate,
         coverage=coverage,
         tls=tls,
         as_json=as_json,

@@ -21,6 +21,8 @@ _QUANTITY = "needs more load than a conformance run makes"
 
 NOT_ASKED: Final[Mapping[Role, Mapping[str, str]]] = {
     "server": {
+        "PXW-ADM-002": "a server may be able to do every action",
+        "PXW-ADM-010": "needs a model folder on the server's machine",
         "PXW-AUT-013": _TLS,
         "PXW-AUT-014": _TLS,
         "PXW-AUT-015": "needs a token that expires",
@@ -28,6 +30,7 @@ NOT_ASKED: Final[Mapping[Role, Mapping[str, str]]] = {
         "PXW-AUT-018": _INSIDE,
         "PXW-AUT-019": _INSIDE,
         "PXW-AUT-020": _INSIDE,
+        "PXW-AUT-023": _OPERATOR,
         "PXW-AUT-021": "a server may have answered the first AUTH before it sees the second",
         "PXW-CON-020": _TLS,
         "PXW-DRN-006": _RESTART,
@@ -41,6 +44,8 @@ NOT_ASKED: Final[Mapping[Role, Mapping[str, str]]] = {
         "PXW-JOB-019": _CLOCK,
         "PXW-JOB-020": _CLOCK,
         "PXW-JOB-021": _CLOCK,
+        "PXW-JOB-023": _QUANTITY,
+        "PXW-JOB-027": _RESTART,
         "PXW-KAL-006": _CLOCK,
         "PXW-LIM-001": "other bounds on the rate of frames come first",
         "PXW-LIM-002": _QUANTITY,

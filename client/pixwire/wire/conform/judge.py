@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgpack  # type: ignore[import-untyped]
 
 from pixwire_protocol.heads import FieldSpec
-from pixwire_protocol.registry import HEAD_KEY, LIMITS
+from pixwire_protocol.registry import HEAD_KEY, LIMITS, ErrorCode
 from pixwire_protocol.status import JOB_TRANSITIONS, JobState
 
 from .frames import ACK_TYPES, EXTENSIONS, Frame
@@ -22,7 +22,17 @@ JUDGED: Final = (
     *("PXW-CON-010", "PXW-DRN-004", "PXW-ERR-008", "PXW-EXT-008", "PXW-FLW-001", "PXW-FLW-002", "PXW-FLW-012"),
     *("PXW-FRM-001", "PXW-FRM-003", "PXW-FRM-009", "PXW-FRM-012", "PXW-FRM-013", "PXW-FRM-014", "PXW-FRM-016"),
     *("PXW-FRM-017", "PXW-FRM-019", "PXW-HSK-009", "PXW-HSK-012", "PXW-JOB-001", "PXW-JOB-004", "PXW-JOB-006"),
-    *("PXW-JOB-010", "PXW-JOB-011", "PXW-JOB-014", "PXW-MSG-001", "PXW-MSG-004", "PXW-MSG-005", "PXW-MSG-017"),
+    *(
+        "PXW-JOB-010",
+        "PXW-JOB-011",
+        "PXW-JOB-014",
+        "PXW-JOB-022",
+        "PXW-JOB-028",
+        "PXW-MSG-001",
+        "PXW-MSG-004",
+        "PXW-MSG-005",
+        "PXW-MSG-017",
+    ),
     *("PXW-REQ-011", "PXW-REQ-025", "PXW-STR-004", "PXW-STR-009", "PXW-STR-010", "PXW-STR-011", "PXW-STR-012"),
     "PXW-STR-014",
 )
@@ -95,8 +105,10 @@ def check_body(what: str, body: Mapping[str, Any], fields: Mapping[str, type]) -
 
 @dataclass(slots=True)
 class StreamView:
-    """One stream as the tester sees it. kind: plain, watched, awaited or fetched (SPEC 7.2)."""
+    """One stream as the tester sees it. request: the frame that opened it; kind: plain, watched, awaited or fetched
+    (SPEC 7.2)."""
 
+    request: str
     kind: str
     window: int
     job: Any = None
@@ -122,7 +134,7 @@ def view_of(frame: Frame, window: int) -> StreamView | None:
         kind = "watched" if head.get("watch") is True else "awaited" if deliver else "plain"
     want = head.get("want")
     names = tuple(name for name in want if isinstance(name, str)) if isinstance(want, list) else ()
-    return StreamView(kind, window, head.get("job"), deliver, names if kind == "watched" else ())
+    return StreamView(frame.name, kind, window, head.get("job"), deliver, names if kind == "watched" else ())
 
 
 class ServerJudge:
@@ -224,7 +236,7 @@ class ServerJudge:
             if frame.name == "ERROR" and not frame.end:
                 raise Violation("PXW-STR-014", f"{frame} without END")
             if frame.name == "ERROR" and 0x0500 <= head["code"] < 0x0600:
-                raise Violation("", f"{frame}: a code of the execution class never appears in ERROR (SPEC 10.2)")
+                self._check_too_late(frame, head)
             self.ended.add(stream)
             return
         view = self.streams.get(stream)
@@ -241,13 +253,24 @@ class ServerJudge:
         if over:
             self.ended.add(stream)
 
+    def _check_too_late(self, frame: Frame, head: Mapping[str, Any]) -> None:
+        """The one code of the execution class that ERROR may have: the answer to a SUBMIT that cannot be in time."""
+        view = self.streams.get(frame.stream)
+        first = view is not None and view.request == "SUBMIT" and view.phase == "answer"
+        if not first or head["code"] != ErrorCode.DEADLINE_EXCEEDED:
+            raise Violation("", f"{frame}: a code of the execution class in ERROR (SPEC 10.2)")
+        details = head.get("details") or {}
+        if head.get("processed") != "no" or not all(type(details.get(key)) is int for key in ("eta_ms", "timeout_ms")):
+            said = f"processed {head.get('processed')!r}, details {details}"
+            raise Violation("PXW-REQ-044", f"{frame} says {said}; it needs no, eta_ms and timeout_ms")
+
     # ------------------------------------------------------------------ the grammar; True: this was the last frame
 
     def _on_answer(self, view: StreamView, frame: Frame, head: Mapping[str, Any]) -> bool:
         if view.kind == "fetched":
             return self._on_announcement(view, frame, head)
-        if "job" not in head:
-            return view.kind == "plain"  # LIST
+        if view.request in ("LIST", "ADMIN"):
+            return True
         check_status(head, view.job)
         view.state, view.seq, view.result_seq = JobState(head["state"]), head["seq"], head["seq"]
         return view.kind == "plain" or self._after_state(view, head)
@@ -341,8 +364,13 @@ def check_status(head: Mapping[str, Any], job: Any) -> None:
     state = JobState(head["state"])
     if state is JobState.SUCCEEDED and not head.get("artifacts"):
         raise Violation("PXW-JOB-010", "a succeeded job lists no artifacts")
-    if state in (JobState.FAILED, JobState.CANCELLED) and not isinstance(head.get("error"), dict):
+    if state in (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED) and not isinstance(head.get("error"), dict):
         raise Violation("PXW-JOB-011", f"a {state} job gives no error")
+    forecasts = [name for name in ("queue_position", "eta_ms", "deadline_ms") if head.get(name) is not None]
+    if state.terminal and forecasts:
+        raise Violation("PXW-JOB-022", f"a {state} job has {', '.join(forecasts)}")
+    if state is JobState.EXPIRED and head["error"].get("code") != ErrorCode.DEADLINE_EXCEEDED:
+        raise Violation("PXW-JOB-028", f"an expired job has the error {head['error']}")
     for artifact in head.get("artifacts") or ():
         check_body("an artifact", artifact, _ARTIFACT)
     if head.get("error") is not None:

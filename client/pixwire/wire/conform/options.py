@@ -30,6 +30,7 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for any s
 Token = Annotated[str | None, typer.Option(envvar="PIXWIRE_TOKEN", help="Bearer token for AUTH.")]
 InsecureToken = Annotated[bool, typer.Option("--insecure-token", help="Send the token in cleartext over a network.")]
 Drain = Annotated[str | None, typer.Option(help="Command that makes the server drain; it is gone then.")]
+Operate = Annotated[bool, typer.Option("--operate", help="Also pause the server for a moment (role admin).")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="List which requirements are asked for.")]
 Ca = Annotated[Path | None, typer.Option(help="Trust this authority (PEM).")]
 Cert = Annotated[Path | None, typer.Option(help="Our certificate (PEM).")]

@@ -53,8 +53,12 @@ class Subject:
     deadline: float = 10.0
     drain_command: tuple[str, ...] = ()
     """What makes the server begin its orderly end."""
+    operate: bool = False
+    """Whether the server may be paused for a moment."""
     welcome: dict[str, Any] = field(default_factory=dict)
     """The head of the last WELCOME."""
+    roles: tuple[str, ...] = ()
+    """What the last connection may do, as WELCOME or AUTH_OK said."""
     models: list[dict[str, Any]] | None = None
     _jobs: list[str] = field(default_factory=list)
     _peers: list[ServerPeer] = field(default_factory=list)
@@ -99,8 +103,8 @@ class Subject:
         if answer.name != "WELCOME":
             raise Failure(f"WELCOME was expected, {answer} came")
         peer.welcome = self.welcome = answer.head
-        if peer.welcome.get("auth"):
-            await self.authenticate(peer)
+        last = await self.authenticate(peer) if peer.welcome.get("auth") else answer
+        self.roles = tuple(last.head.get("roles") or ())
         return peer.welcome
 
     async def authenticate(self, peer: ServerPeer) -> Frame:

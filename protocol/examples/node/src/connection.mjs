@@ -63,7 +63,7 @@ export class Connection {
   }
 
   /**
-   * Sends a request: STATUS, CANCEL, WATCH, LIST, FETCH or SUBMIT. After a SUBMIT with attachments, upload() takes their bytes.
+   * Sends a request: STATUS, CANCEL, WATCH, LIST, ADMIN, FETCH or SUBMIT. After a SUBMIT with attachments, upload() takes their bytes.
    * @param {string} name
    * @param {object} head
    * @param {Uint8Array} [tail] the parameters of a SUBMIT, encoded

@@ -25,8 +25,14 @@ export const BODIES = {
 };
 
 const STATUS_KEYS = ['job', 'kind', 'state', 'seq', 'attempt', 'step', 'steps', 'seed', 'queue_position', 'artifacts', 'error',
-  'timings', 'engine', 'params', 'attachments', 'traceparent', 'retain_ms', 'duplicate', 'event'];
+  'timings', 'engine', 'params', 'attachments', 'traceparent', 'retain_ms', 'priority', 'tags', 'eta_ms', 'deadline_ms', 'duplicate', 'event'];
 const ANNOUNCEMENT_KEYS = ['job', 'artifact', 'etag', 'size', 'offset', 'length', 'media_type', 'width', 'height', 'seed'];
+const LIST_KEYS = ['what', 'models', 'jobs', 'next'];
+const ADMIN_KEYS = ['paused', 'draining', 'cancelled', 'job', 'model', 'reason', 'uptime_ms', 'connections', 'queue', 'running', 'waiting',
+  'failed', 'engine', 'models', 'principals', 'cost'];
+const tag = /^[^\p{Cc}]+$/u;
+const ACTIONS = ['overview', 'pause', 'resume', 'drain', 'cancel', 'requeue', 'load', 'unload', 'add_model', 'remove_model'];
+const oneOf = (...words) => new RegExp(`^(?:${words.join('|')})$`);
 
 /**
  * The frames. `bit` is what bit 0 has to be: 0, 1, 'any', or 'stream' (1 except on stream 0); `on` is where it belongs;
@@ -38,11 +44,11 @@ export const FRAMES = {
     code: 0x01, from: 'server', bit: 1, on: 'zero',
     fields: {
       agent: str(0, 128, required), server_id: str(0, 64, required), epoch: str(0, 64, required), features: strings(64, 64),
-      durable: str(0, 32, { default: 'none' }), limits, auth: strings(8, 32), principal: str(1, 256),
+      durable: str(0, 32, { default: 'none' }), limits, auth: strings(8, 32), principal: str(1, 256), roles: strings(8, 32),
     },
   },
   AUTH: { code: 0x02, from: 'client', bit: 0, on: 'zero', fields: { mechanism: str(1, 32, required), token: str(1, 3072, required) } },
-  AUTH_OK: { code: 0x02, from: 'server', bit: 1, on: 'zero', fields: { principal: str(1, 256, required), expires_ms: int(0, MAX53) } },
+  AUTH_OK: { code: 0x02, from: 'server', bit: 1, on: 'zero', fields: { principal: str(1, 256, required), expires_ms: int(0, MAX53), roles: strings(8, 32) } },
   PING: { code: 0x04, from: 'both', bit: 0, on: 'zero', tail: 8 },
   PONG: { code: 0x04, from: 'both', bit: 1, on: 'zero', tail: 8 },
   ERROR: {
@@ -65,6 +71,8 @@ export const FRAMES = {
     fields: {
       job, kind: str(1, 64, required), ct: str(0, 64, { default: 'application/msgpack' }), watch: bool, want, deliver: bool,
       attachments: { type: 'attachments', default: [] }, traceparent: str(55, 55), tracestate: str(0, 512),
+      priority: str(0, 16, { default: 'normal', form: oneOf('low', 'normal', 'high') }), timeout_ms: int(1, MAX31), queue_ttl_ms: int(1, MAX31),
+      run_timeout_ms: int(1, MAX31), tags: strings(8, 64),
     },
   },
   STATUS: { code: 0x11, from: 'client', bit: 1, on: 'stream', fields: { job } },
@@ -72,7 +80,14 @@ export const FRAMES = {
   WATCH: { code: 0x13, from: 'client', bit: 1, on: 'stream', fields: { job, after_seq: int(0, MAX63, { default: 0 }), want, deliver: bool } },
   LIST: {
     code: 0x15, from: 'client', bit: 1, on: 'stream',
-    fields: { what: str(0, 64, required), limit: int(1, 100, { default: 50 }), after: str(0, 128), states: strings(64, 32) },
+    fields: { what: str(0, 64, required), limit: int(1, 100, { default: 50 }), after: str(0, 128), states: strings(64, 32), tag: str(1, 64, { form: tag }) },
+  },
+  ADMIN: {
+    code: 0x16, from: 'client', bit: 1, on: 'stream',
+    fields: {
+      action: str(0, 32, { required: true, form: oneOf(...ACTIONS) }), job: str(1, 64, { form: job.form }), principal: str(1, 256),
+      model: str(1, 256), path: str(1, 4096), reason: str(0, 256, { default: '' }), limit: int(1, 1000, { default: 50 }),
+    },
   },
   FETCH: {
     code: 0x20, from: 'client', bit: 1, on: 'stream',
@@ -80,7 +95,7 @@ export const FRAMES = {
   },
   DATA: { code: 0x21, from: 'both', bit: 'any', on: 'stream', tail: 'any' },
   CREDIT: { code: 0x22, from: 'both', bit: 0, on: 'any', fields: { n: { type: 'int', required: true } } },
-  RESULT: { code: 0x30, from: 'server', bit: 'any', on: 'stream', fields: {}, keys: [...STATUS_KEYS, ...ANNOUNCEMENT_KEYS, 'what', 'models', 'jobs', 'next'] },
+  RESULT: { code: 0x30, from: 'server', bit: 'any', on: 'stream', fields: {}, keys: [...STATUS_KEYS, ...ANNOUNCEMENT_KEYS, ...LIST_KEYS, ...ADMIN_KEYS] },
   EVENT: { code: 0x31, from: 'server', bit: 'any', on: 'stream', fields: {}, keys: STATUS_KEYS },
   PREVIEW: {
     code: 0x32, from: 'server', bit: 0, on: 'stream', tail: 'any',
@@ -93,7 +108,7 @@ export const FRAMES = {
 
 /** Names of frames whose bit 0 is ACK and not END. */
 export const ACKS = new Set(['HELLO', 'WELCOME', 'AUTH', 'AUTH_OK', 'PING', 'PONG']);
-export const REQUESTS = new Set(['SUBMIT', 'STATUS', 'CANCEL', 'WATCH', 'LIST', 'FETCH']);
+export const REQUESTS = new Set(['SUBMIT', 'STATUS', 'CANCEL', 'WATCH', 'LIST', 'ADMIN', 'FETCH']);
 
 /**
  * The frame that a type byte and bit 0 mean, or undefined for an unknown type.
@@ -132,7 +147,7 @@ export const ERRORS = {
   ARTIFACT_CHANGED: [0x0306, 'no', 'no'], OFFSET_OUT_OF_RANGE: [0x0307, 'no', 'no'], UNSUPPORTED: [0x0308, 'no', 'no'],
   UPLOAD_STALLED: [0x0309, 'same_id', 'no'],
   QUEUE_FULL: [0x0400, 'after', 'no'], RATE_LIMITED: [0x0401, 'after', 'no'], QUOTA_EXCEEDED: [0x0402, 'after', 'no'],
-  DRAINING: [0x0403, 'after', 'no'], TOO_MANY_STREAMS: [0x0404, 'after', 'no'],
+  DRAINING: [0x0403, 'after', 'no'], TOO_MANY_STREAMS: [0x0404, 'after', 'no'], PAUSED: [0x0405, 'after', 'no'],
   CANCELLED: [0x0500, 'no', 'yes'], DEADLINE_EXCEEDED: [0x0501, 'no', 'yes'], WORKER_LOST: [0x0502, 'same_id', 'yes'],
   OUT_OF_MEMORY: [0x0503, 'no', 'yes'], CONTENT_REJECTED: [0x0504, 'no', 'yes'], PIPELINE_ERROR: [0x0505, 'no', 'yes'],
 };

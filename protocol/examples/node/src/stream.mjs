@@ -69,7 +69,7 @@ export class Stream {
       this.phase = 'SENDING';
       this.remaining = Number(head.length);
     } else if (this.name === 'LIST') checkFields(BODIES.list, head, 'a list');
-    else {
+    else if (this.name !== 'ADMIN') {
       checkFields(BODIES.status, head, 'a status map');
       this.#state(head, end);
     }

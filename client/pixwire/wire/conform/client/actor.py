@@ -296,6 +296,7 @@ class Actor:
         model |= {"attachments": ["image"], "media_types": ["image/png"]}
         model |= {"defaults": {"steps": 2, "guidance_scale": 1.0, "width": 64, "height": 64}}
         model |= {"limits": dict.fromkeys(("size_multiple", "max_width", "max_height", "max_steps", "max_count"), 64)}
+        model |= {"state": "loaded", "adapters": [], "pinned": True, "device": "cpu", "dtype": "float32"}
         body = {"what": what, "models": [model]} if what == "models" else {"what": what, "jobs": []}
         await self.write(frame("RESULT", got.stream, body, flags=BIT))
 

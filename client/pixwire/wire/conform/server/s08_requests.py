@@ -131,7 +131,8 @@ async def models(server: Subject) -> None:
     answer = await listed(server, what="models")
     check(answer.name == "RESULT" and answer.head.get("what") == "models", f"{answer} came")
     names = {"name": str, "default": bool, "pipeline": str, "kinds": list, "attachments": list}
-    names |= {"defaults": dict, "limits": dict, "media_types": list}
+    names |= {"defaults": dict, "limits": dict, "media_types": list, "state": str, "adapters": list, "pinned": bool}
+    names |= {"device": str, "dtype": str}
     for model in answer.head["models"]:
         wrong = [name for name, kind in names.items() if type(model.get(name)) is not kind]
         check(not wrong, f"a model has wrong or no {', '.join(wrong)}: {model}")
@@ -183,6 +184,8 @@ async def wrong_lists(server: Subject) -> None:
         ({"what": "jobs", "after": "conform-no-cursor"}, "after"),
         ({"what": "jobs", "limit": 0}, "limit"),
         ({"what": "jobs", "limit": 101}, "limit"),
+        ({"what": "jobs", "tag": ""}, "tag"),
+        ({"what": "jobs", "tag": "x" * 65}, "tag"),
         ({}, "what"),
     ):
         answer = await listed(server, **head)

@@ -3,10 +3,11 @@
 from typing import Any
 
 from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.status import JobState
 
 from ..frames import Frame, frame, long_form, pack, unpack
-from ..subject import PROMPT, ServerPeer, Subject, check, said
-from ..verdicts import Failure
+from ..subject import PROMPT, ServerPeer, Subject, check, said, terminal
+from ..verdicts import Failure, Skip
 from .register import case
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -75,7 +76,7 @@ async def conflict(server: Subject) -> None:
 
 @case("PXW-REQ-007")
 async def not_in_the_fingerprint(server: Subject) -> None:
-    """ct, watch, want, deliver and the trace take no part in the fingerprint"""
+    """ct, watch, want, deliver, priority, times, tags and the trace take no part in the fingerprint"""
     peer = await server.ready()
     job, tail = server.job_id(), await server.tail()
     await server.accepted(peer, await server.submit(peer, job, tail))
@@ -84,6 +85,7 @@ async def not_in_the_fingerprint(server: Subject) -> None:
         {"watch": True, "want": ["progress"]},
         {"deliver": True},
         {"traceparent": TRACE, "tracestate": "a=b"},
+        {"priority": "low", "timeout_ms": 3600000, "queue_ttl_ms": 3600000, "run_timeout_ms": 3600000, "tags": ["a"]},
         {"grease_x": 1},
     ):
         peer = await server.ready()
@@ -195,6 +197,11 @@ async def wrong_parameters(server: Subject) -> None:
         ("a media type nobody has", pack({**good, "media_type": "image/x-none"}), "media_type"),
         ("a model nobody has", pack({**good, "model": "conform/none"}), "model"),
         ("strength for txt2img", pack({**good, "strength": 0.5}), "strength"),
+        ("ip_scale without a style image", pack({**good, "ip_scale": 0.5}), "ip_scale"),
+        ("adapters that are no array", pack({**good, "adapters": "sketch"}), "adapters"),
+        ("an adapter without a name", pack({**good, "adapters": [{"weight": 1.0}]}), "adapters[0].name"),
+        ("a weight of 5", pack({**good, "adapters": [{"name": "a", "weight": 5}]}), "adapters[0].weight"),
+        ("an adapter twice", pack({**good, "adapters": [{"name": "a"}] * 2}), "adapters[1].name"),
     ]
     for what, tail, field in cases:
         try:
@@ -217,6 +224,37 @@ async def unknown_parameters(server: Subject) -> None:
         await names_field(server, peer, await server.tail(**{name: 1}), name)
     answer = await answer_to(server, peer, await server.tail(negative_prompt=None) + b"")
     check(answer.name == "RESULT", f"without it: {answer}")
+
+
+@case("PXW-REQ-041")
+async def unknown_adapter(server: Subject) -> None:
+    """An adapter that the model does not have is INVALID_ARGUMENT, and named"""
+    peer = await server.ready()
+    await server.learn_models()
+    known = [{"name": name} for name in ((server.model or {}).get("adapters") or [])[:1]]
+    tail = await server.tail(adapters=[*known, {"name": "conform/none"}])
+    await names_field(server, peer, tail, f"adapters[{len(known)}].name")
+
+
+@case("PXW-REQ-042", level=1)
+async def plain_pixels(server: Subject) -> None:
+    """An artifact of image/x-rgb8 has 3 bytes for each of its pixels"""
+    await server.learn_models()
+    if "image/x-rgb8" not in ((server.model or {}).get("media_types") or ()):
+        raise Skip("the model does not make image/x-rgb8")
+    peer = await server.ready()
+    stream = await server.submit(peer, tail=await server.tail(media_type="image/x-rgb8"), watch=True)
+    status = await server.accepted(peer, stream)
+    if not terminal(status):
+        _, status = await server.follow(peer, stream)
+    check(status["state"] == JobState.SUCCEEDED, f"the job is {status['state']}: {status.get('error')}")
+    for artifact in status["artifacts"]:
+        check(artifact["media_type"] == "image/x-rgb8", f"its media type is {artifact['media_type']}")
+        size = 3 * artifact["width"] * artifact["height"]
+        check(
+            artifact["size"] == size,
+            f"{artifact['width']} x {artifact['height']}: {artifact['size']} bytes, not {size}",
+        )
 
 
 @case("PXW-REQ-014", section="8.8.1")

@@ -1,0 +1,60 @@
+"""Maps inside RESULT and EVENT on their way to dataclasses (SPEC 8, 9): types are checked, unknown keys are ignored."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from pixwire_protocol.errors import RemoteProtocolError
+from pixwire_protocol.forms import show
+from pixwire_protocol.registry import ErrorCode
+
+Map = Mapping[str, Any]
+Fields = Mapping[str, tuple[type, bool]]
+"""Field -> (type on the wire, required). Numbers are never negative here."""
+Part = TypeVar("Part")
+
+_KINDS: Final[Mapping[type, str]] = {
+    int: "an integer from 0",
+    float: "a number from 0",
+    str: "a string",
+    list: "an array",
+    dict: "a map",
+    bool: "true or false",
+}
+
+
+def checked(values: Any, table: Fields, what: str) -> dict[str, Any]:
+    """The known fields of a received map, each of the right type; nil counts as absent, an integer as a number.
+
+    Raises RemoteProtocolError(BAD_HEAD) that names `what` and the first field that is wrong.
+    """
+    if type(values) is not dict:
+        raise wrong(what, what, values, "a map")
+    known: dict[str, Any] = {}
+    for name, (kind, required) in table.items():
+        value = values.get(name)
+        if value is None:
+            if required:
+                raise wrong(what, name, None, _KINDS[kind])
+            continue
+        given = type(value)
+        if (given is not kind and not (kind is float and given is int)) or (given in (int, float) and value < 0):
+            raise wrong(what, name, value, _KINDS[kind])
+        known[name] = value
+    return known
+
+
+def strings(values: list[Any], what: str, name: str) -> tuple[str, ...]:
+    """The entries of a received array of strings. Raises RemoteProtocolError(BAD_HEAD)."""
+    if not all(type(value) is str for value in values):
+        raise wrong(what, name, values, "an array of strings")
+    return tuple(values)
+
+
+def each(values: list[Any], read: Callable[[Any], Part]) -> tuple[Part, ...]:
+    """The entries of a received array of maps."""
+    return tuple(read(value) for value in values)
+
+
+def wrong(what: str, name: str, value: Any, allowed: str) -> RemoteProtocolError:
+    """The error for a map that is not right."""
+    return RemoteProtocolError(ErrorCode.BAD_HEAD, f"{what} map: {name} must be {allowed}, not {show(value)} (SPEC 9)")
