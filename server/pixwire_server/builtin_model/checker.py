@@ -2,12 +2,14 @@
 
 The background is estimated from the border, the objects are the connected regions that differ from it.  A region's
 colour is the nearest of the named colours (CIE Lab) for most of its inner pixels, its shape the drawn shape that
-overlaps it best, all eight compared; its place and radius are those of that drawn shape.  The checker scores drawn
-truth close to 1 (tested), so what it finds wrong in a generated picture is wrong there.
+overlaps it best, all eight compared; its place and radius are those of that drawn shape.  A region with a hole may be
+an outline: then its shape is that of the region with the hole filled.  The checker scores drawn truth close to 1
+(tested), so what it finds wrong in a generated picture is wrong there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ class Found:
     x: float
     y: float
     radius: float
+    outlined: bool = False
 
 
 def to_lab(rgb: npt.ArrayLike) -> Array:
@@ -106,27 +109,63 @@ def _extent(shape: str) -> tuple[float, float, float, float]:
     return min(x for x, _ in points), min(y for _, y in points), max(x for x, _ in points), max(y for _, y in points)
 
 
-def fit_shape(region: Region, shapes: Iterable[str] = scenes.SHAPES) -> Found:
-    """The drawn shape with the best overlap (intersection over union); its ``colour`` is empty."""
+def _radius(span: float, extent: float, outlined: bool) -> float:
+    """The radius at which a shape (``extent`` at radius 1) spans so many pixels; an outline has round corners."""
+    if not outlined:
+        return span / extent
+    radius = span / (extent + 0.2 * (1 - extent / 2))
+    return radius if scenes.line_width(radius) == 0.2 * radius else 1.2 + (span - 2.4) / extent
+
+
+def _overlap(one: Region, other: Region) -> float:
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def fit_shape(region: Region, shapes: Iterable[str] = scenes.SHAPES, outlined: bool = False) -> Found:
+    """The drawn shape with the best overlap (intersection over union); its ``colour`` is empty.
+
+    ``outlined`` compares with the outlines and what they enclose.
+    """
     ys, xs = np.nonzero(region)
     x0, y0, x1, y1 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
     best = Found("", "", 0.0, (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2)
     for shape in shapes:
         u0, v0, u1, v1 = _extent(shape)
-        for radius in {(x1 - x0) / (u1 - u0), (y1 - y0) / (v1 - v0)}:
-            x, y = (x0 + x1) / 2 - radius * (u0 + u1) / 2, (y0 + y1) / 2 - radius * (v0 + v1) / 2
-            drawn = scenes.mask(shape, x, y, radius) > 0.5
-            overlap = float((drawn & region).sum() / max(1, (drawn | region).sum()))
+        for radius in {_radius(x1 - x0, u1 - u0, outlined), _radius(y1 - y0, v1 - v0, outlined)}:
+            reach = radius - scenes.line_width(radius) / 2 if outlined else radius
+            x, y = (x0 + x1) / 2 - reach * (u0 + u1) / 2, (y0 + y1) / 2 - reach * (v0 + v1) / 2
+            drawn = scenes.mask(shape, x, y, reach) > 0.5
+            if outlined:
+                drawn |= scenes.mask(shape, x, y, radius, True) > 0.5
+            overlap = _overlap(drawn, region)
             if overlap > best.overlap:
-                best = Found("", shape, overlap, float(x), float(y), float(radius))
+                best = Found("", shape, overlap, float(x), float(y), float(radius), outlined)
     return best
 
 
-def describe(region: Region, lab: Array) -> Found:
-    core = erode(region, 1)
-    inner = lab[core] if core.sum() >= 12 else lab[region]
-    shape = fit_shape(region)
-    return Found(name_of(inner) or "", shape.shape, shape.overlap, shape.x, shape.y, shape.radius)
+def fit_outline(region: Region) -> Found | None:
+    """The outlined shape that the region is, if it is hollow where that shape would be."""
+    whole = fill(region)
+    if not (whole & ~region).any():
+        return None
+    found = fit_shape(whole, [shape for shape in scenes.SHAPES if shape != "ring"], outlined=True)
+    line = scenes.mask(found.shape, found.x, found.y, found.radius, True) > 0.5
+    reach = found.radius - scenes.line_width(found.radius) / 2
+    hole = (scenes.mask(found.shape, found.x, found.y, reach) > 0.5) & ~line
+    if (hole & ~region).sum() < 0.5 * hole.sum():
+        return None
+    return dataclasses.replace(found, overlap=_overlap(line, region))
+
+
+def describe(region: Region, lab: Array, ground: Array) -> Found:
+    inner = erode(region, 1)
+    if inner.sum() < 12:
+        difference = np.linalg.norm(lab - ground, axis=-1)
+        inner = region & (difference >= np.median(difference[region]))
+    found, line = fit_shape(region), fit_outline(region)
+    if line and line.overlap > found.overlap:
+        found = line
+    return dataclasses.replace(found, colour=name_of(lab[inner]) or "")
 
 
 # ---------------------------------------------------------------- background
@@ -153,16 +192,24 @@ def look_at_background(lab: Array, wanted: scenes.Background) -> tuple[Array, bo
     return whole if wanted.vertical else whole.transpose(1, 0, 2), right
 
 
-def objects(lab: Array, ground: Array, even: bool) -> list[Region]:
-    """The regions that differ from the background, largest first.
+def objects(lab: Array, ground: Array, even: bool, among: Region | None = None) -> list[Region]:
+    """The regions that differ from the background, largest first; ``among``: where to look for them.
 
-    On an ``even`` background a region ends where it differs half as much as inside: a soft edge halves evenly.
+    On an ``even`` background a region ends where it differs half as much as inside: a soft edge halves evenly.  On
+    another it ends where it is nearer to the background there than to its own colour.
     """
     difference = np.linalg.norm(lab - ground, axis=-1)
-    parts = components(difference > FLOOR_OF_DIFFERENCE)
-    if not even:
-        return parts
-    sharp = [part & (difference > 0.5 * np.percentile(difference[part], 60)) for part in parts]
+    differs = difference > FLOOR_OF_DIFFERENCE
+    parts = components(differs if among is None else differs & among)
+    if even:
+        sharp = [part & (difference > 0.5 * np.percentile(difference[part], 60)) for part in parts]
+    else:
+        cores = [core if core.sum() >= 12 else part for part, core in zip(parts, map(erode, parts), strict=True)]
+        colours = [np.median(lab[core], 0) for core in cores]
+        sharp = [
+            part & (np.linalg.norm(lab - colour, axis=-1) < difference)
+            for part, colour in zip(parts, colours, strict=True)
+        ]
     return [pieces[0] for pieces in map(components, sharp) if pieces]
 
 
@@ -172,8 +219,9 @@ def objects(lab: Array, ground: Array, even: bool) -> list[Region]:
 def check(picture: Image.Image | npt.ArrayLike, spec: scenes.Spec) -> dict[str, bool]:
     """What is right in a 64x64 RGB picture.
 
-    Keys: ``background``, ``colour``, ``shape``, ``count``, and where the spec names them ``position``, ``size`` and
-    ``relation``; ``all`` is true when all of them are.  ``colour`` and ``shape`` of a pair need both things right.
+    Keys: ``background``, ``colour``, ``shape``, ``count``, ``style`` (outlined or filled as asked), and where the spec
+    names them ``position``, ``size`` and ``relation``; ``all`` is true when all of them are.  ``colour``, ``shape`` and
+    ``style`` of a pair need both things right.
     """
     pixels = np.asarray(picture, np.float64)[..., :3]
     if pixels.shape != (scenes.SIZE, scenes.SIZE, 3):
@@ -183,13 +231,13 @@ def check(picture: Image.Image | npt.ArrayLike, spec: scenes.Spec) -> dict[str, 
     ground, right = look_at_background(lab, background)
     parts = objects(lab, ground, background.kind == "solid")
     verdict = {"background": bool(right)}
-    verdict |= _check_inside(parts, lab, spec) if spec.relation == "inside" else _check_things(parts, lab, spec)
+    verdict |= _check_inside(parts, lab, spec) if spec.relation == "inside" else _check_things(parts, lab, ground, spec)
     verdict["all"] = all(verdict.values())
     return verdict
 
 
-def _check_things(parts: list[Region], lab: Array, spec: scenes.Spec) -> dict[str, bool]:
-    found = [describe(part, lab) for part in parts]
+def _check_things(parts: list[Region], lab: Array, ground: Array, spec: scenes.Spec) -> dict[str, bool]:
+    found = [describe(part, lab, ground) for part in parts]
     verdict = {"count": len(found) == len(spec.things)}
     found = found[: len(spec.things)]
     if len(spec.things) == 2:
@@ -207,14 +255,14 @@ def _check_things(parts: list[Region], lab: Array, spec: scenes.Spec) -> dict[st
 
 def _check_inside(parts: list[Region], lab: Array, spec: scenes.Spec) -> dict[str, bool]:
     if not parts:
-        return {"count": False, "relation": False, "colour": False, "shape": False}
+        return dict.fromkeys(("count", "relation", "colour", "shape", "style"), False)
     whole = fill(parts[0])
     rim = whole & ~erode(whole, 4) & erode(whole, 1)
     shell = name_of(lab[rim]) or ""
     outer = fit_shape(whole)
-    difference = np.linalg.norm(lab - PALETTE[NAMES.index(shell)], axis=-1) if shell else np.zeros(whole.shape)
-    inside = components(erode(whole, 3) & (difference > 30))[:1]
-    found = [describe(inside[0], lab)] if inside else []
+    around = np.broadcast_to(np.median(lab[rim], 0) if shell else 0.0, lab.shape)
+    inside = objects(lab, around, True, erode(whole, 3))[:1] if shell else []
+    found = [describe(inside[0], lab, around)] if inside else []
     found.append(Found(shell, outer.shape, outer.overlap, outer.x, outer.y, outer.radius))
     nested = len(found) == 2
     return {"count": nested, "relation": nested} | _compare(found, spec)
@@ -226,6 +274,7 @@ def _compare(found: list[Found], spec: scenes.Spec) -> dict[str, bool]:
     return {
         "colour": complete and all(f.colour == t.colour for f, t in pairs),
         "shape": complete and all(f.shape == t.shape for f, t in pairs),
+        "style": complete and all(f.outlined == t.outlined for f, t in pairs),
     }
 
 

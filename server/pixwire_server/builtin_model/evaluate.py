@@ -14,6 +14,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from . import NAME, checker, language, path, scenes
 
+OUTLINED_HELD = {"outlined": True, "held_out": True}
 #: What each suite passes to scenes.sample_spec.
 SUITES: dict[str, dict[str, Any]] = {
     "centred": {"kind": "single", "background": "solid", "position": False, "size": False},
@@ -29,12 +31,21 @@ SUITES: dict[str, dict[str, Any]] = {
     "positions": {"kind": "single", "background": "solid", "position": True, "size": False},
     "sizes": {"kind": "single", "background": "solid", "position": False, "size": True},
     "gradients": {"kind": "single", "background": "gradient", "position": False, "size": False},
+    "gradients held": {"kind": "single", "background": "gradient", "position": False, "size": False, "held_out": True},
+    "gradients, place": {"kind": "single", "background": "gradient", "position": True, "size": False},
     "stripes": {"kind": "single", "background": "stripes", "position": False, "size": False},
+    "outlined": {"kind": "single", "background": "solid", "position": False, "size": False, "outlined": True},
+    "outlined held": {"kind": "single", "background": "solid", "position": False, "size": False, **OUTLINED_HELD},
     "pairs": {"kind": "pair", "background": "solid"},
+    "pairs held": {"kind": "pair", "background": "solid", "held_out": True},
     "inside": {"kind": "inside", "background": "solid"},
 }
+#: Suites that begin with a drawn picture: the object recoloured (image-to-image), a hole filled (inpainting).
+EDITS = ("recolour", "fill")
+#: Of the noise schedule, for a picture to be recoloured.
+RECOLOUR_STRENGTH = 0.8
 GATE = ("centred", "held-out")
-COLUMNS = ("background", "colour", "shape", "count", "position", "size", "relation", "all")
+COLUMNS = ("background", "colour", "shape", "style", "count", "position", "size", "relation", "kept", "all")
 SHEET = (
     "a red circle on a blue background",
     "a yellow square on a purple background",
@@ -57,6 +68,10 @@ SHEET = (
     "a red circle above a green square on a white background",
     "a blue star to the left of an orange triangle on a black background",
     "a yellow star inside a red circle on a white background",
+    "an outlined red square on a white background",
+    "the outline of a blue heart on a yellow background",
+    "a line drawing of a green star on a black background",
+    "a circle outlined in purple on an orange to white gradient background",
     "a photo of a cat",
     "un circulo rojo",
     "",
@@ -66,7 +81,7 @@ SHEET = (
 def suite(name: str, count: int, seed: int) -> list[tuple[scenes.Spec, str]]:
     """The specs and prompts of a suite; its first n do not depend on ``count``."""
     rng = random.Random(f"evaluate/{name}/{seed}")
-    specs = (scenes.sample_spec(rng, **SUITES[name]) for _ in range(count))
+    specs = (scenes.sample_spec(rng, **{"outlined": False, **SUITES[name]}) for _ in range(count))
     return [(spec, language.phrase(spec, rng)) for spec in specs]
 
 
@@ -108,12 +123,87 @@ def tally(verdicts: Sequence[dict[str, bool]]) -> dict[str, float]:
     return {key: round(sum(values) / len(values), 3) for key, values in asked.items() if values}
 
 
+@dataclass(frozen=True)
+class Edit:
+    """A drawn picture to change: what it should show, the prompt for that, and for a hole the mask (white: fill)."""
+
+    spec: scenes.Spec
+    prompt: str
+    picture: Image.Image
+    hole: Image.Image | None = None
+
+
+def edits(name: str, count: int, seed: int) -> list[Edit]:
+    """The edits of a suite of EDITS.
+
+    ``recolour`` asks for the object of a picture in another colour.  ``fill`` masks a single object away generously
+    and asks for another one in its place, on the background that is left around the hole.
+    """
+    rng = random.Random(f"edit/{name}/{seed}")
+    made: list[Edit] = []
+    asked: dict[str, Any] = {"kind": "single", "background": "solid", "size": False, "outlined": False}
+    while len(made) < count:
+        before = scenes.sample_spec(rng, position=name == "recolour" and rng.random() < 0.5, **asked)
+        thing, ground = before.things[0], before.background
+        other = scenes.sample_spec(rng, position=False, **asked).things[0]
+        wanted = replace(thing, colour=other.colour, shape=thing.shape if name == "recolour" else other.shape)
+        if wanted.colour in (thing.colour, ground.first if ground else None):
+            continue
+        scene = scenes.realise(before, rng)
+        spec = scenes.Spec((wanted,), ground)
+        hole = None
+        if name == "fill":
+            item, hole = scene.items[0], Image.new("L", (scenes.SIZE, scenes.SIZE))
+            reach = 1.15 * item.radius + 3
+            ImageDraw.Draw(hole).rectangle(
+                (item.x - reach, item.y - reach, item.x + reach - 1, item.y + reach - 1), fill=255
+            )
+        made.append(Edit(spec, language.phrase(spec, rng), Image.fromarray(scenes.draw(scene)), hole))
+    return made
+
+
+def measure_edits(
+    pipe: Any, name: str, count: int, *, steps: int, guidance_scale: float, seed: int, batch: int = 20
+) -> dict[str, float]:
+    """The shares of a suite of EDITS; ``kept``: outside the hole a filled picture is as it was."""
+    import numpy as np
+    import torch
+    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline
+
+    kind: Any = StableDiffusionImg2ImgPipeline if name == "recolour" else StableDiffusionInpaintPipeline
+    editor = kind(**pipe.components)
+    editor.set_progress_bar_config(disable=True)
+    asked, verdicts = edits(name, count, seed), []
+    for start in range(0, count, batch):
+        part = asked[start : start + batch]
+        told: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+        if name == "recolour":
+            told |= {"strength": RECOLOUR_STRENGTH}
+        else:
+            told |= {"mask_image": [edit.hole for edit in part], "height": scenes.SIZE, "width": scenes.SIZE}
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+        pictures = editor(
+            [edit.prompt for edit in part], image=[edit.picture for edit in part], generator=generators, **told
+        ).images
+        for edit, picture in zip(part, pictures, strict=True):
+            verdict = checker.check(picture, edit.spec)
+            if edit.hole:
+                outside = np.asarray(edit.hole) == 0
+                change = np.abs(np.asarray(picture, float) - np.asarray(edit.picture, float)).max(-1)
+                verdict["kept"] = bool(np.percentile(change[outside], 98) < 25)
+            verdicts.append(verdict)
+    return tally(verdicts)
+
+
 def measure(
     pipe: Any, names: Sequence[str], count: int, *, steps: int, guidance_scale: float, seed: int
 ) -> dict[str, Any]:
     """{suite: shares} for freshly generated pictures."""
     table = {}
     for name in names:
+        if name in EDITS:
+            table[name] = measure_edits(pipe, name, count, steps=steps, guidance_scale=guidance_scale, seed=seed)
+            continue
         asked = suite(name, count, seed)
         prompts = [prompt for _, prompt in asked]
         pictures = generate(pipe, prompts, steps=steps, guidance_scale=guidance_scale, seed=seed)
@@ -127,7 +217,9 @@ def round_trip(pipe: Any, names: Sequence[str], count: int, *, seed: int) -> dic
     import torch
 
     table: dict[str, Any] = {}
-    for name in names:
+    for name in SUITES:
+        if name not in names:
+            continue
         rng, verdicts, errors = random.Random(f"round trip/{name}/{seed}"), [], []
         for spec, _ in suite(name, count, seed):
             drawn = scenes.draw(scenes.realise(spec, rng))
@@ -174,9 +266,9 @@ def time_one(pipe: Any, *, steps: int, guidance_scale: float, threads: int, repe
 
 def _print(title: str, table: dict[str, Any]) -> None:
     keys = [key for key in (*COLUMNS, "psnr") if any(key in row for row in table.values())]
-    print(f"{title:14s}" + "".join(f"{key:>11s}" for key in keys))
+    print(f"{title:18s}" + "".join(f"{key:>11s}" for key in keys))
     for name, row in table.items():
-        print(f"{name:14s}" + "".join(f"{row[key]:11.3f}" if key in row else f"{'-':>11s}" for key in keys))
+        print(f"{name:18s}" + "".join(f"{row[key]:11.3f}" if key in row else f"{'-':>11s}" for key in keys))
 
 
 def main() -> None:
@@ -185,7 +277,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=path(), help=f"a diffusers folder (default: {NAME})")
     parser.add_argument("--n", type=int, default=100, help="prompts per suite (default 100)")
     parser.add_argument(
-        "--suites", nargs="*", default=list(SUITES), choices=list(SUITES), help="which suites (default all)"
+        "--suites", nargs="*", default=[*SUITES, *EDITS], choices=[*SUITES, *EDITS], help="which (default all)"
     )
     parser.add_argument("--steps", type=int, help="default: the folder's")
     parser.add_argument("--guidance-scale", type=float, help="default: the folder's")
@@ -212,7 +304,7 @@ def main() -> None:
             result["round trip"] = round_trip(pipe, args.suites, args.n, seed=args.seed)
     if args.contact:
         pictures = generate(pipe, SHEET, steps=steps, guidance_scale=scale)
-        contact_sheet(pictures, SHEET).quantize(255).save(args.contact, optimize=True)
+        contact_sheet(pictures, SHEET).save(args.contact, optimize=True)
     if args.time:
         result["seconds per picture"] = round(
             time_one(pipe, steps=steps, guidance_scale=scale, threads=args.threads or 1), 3

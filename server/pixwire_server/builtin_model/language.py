@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .scenes import Background, Spec, Thing, sample_spec
+from .scenes import BROAD, Background, Spec, Thing, sample_spec
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("crimson", "scarlet"),
@@ -63,9 +63,42 @@ SOLID_WORDS = (
     "on {a} backdrop",
     "against {a} backdrop",
     "on a plain {b} background",
+    "on a solid {b} background",
     "on {b}",
     "on {b}",
 )
+GRADIENT_WORDS = (
+    "on {a} to {second} {way}gradient background",
+    "on {a} to {second} {way}gradient",
+    "on a {way}gradient from {first} to {second}",
+    "with a {way}gradient background from {first} to {second}",
+    "against a {way}gradient of {first} to {second}",
+    "on a {way}background fading from {first} to {second}",
+    "over a {way}{first} to {second} gradient backdrop",
+)
+#: How the outline of a thing is worded: {0} its colour, {1} its shape, {2} its size and a blank, if it has one, {3} all
+#: of them and {4} size and shape with an article.
+OUTLINE_WORDS = (
+    "outlined {2}{0} {1}",
+    "{2}outlined {0} {1}",
+    "{2}{0} outlined {1}",
+    "{2}{0} {1} outline",
+    "outline of {3}",
+    "{0} outline of {4}",
+    "line drawing of {3}",
+    "contour of {3}",
+    "{2}unfilled {0} {1}",
+    "{2}empty {0} {1}",
+    "{2}{1} outlined in {0}",
+    "{2}{0} {1} drawn as an outline",
+    "{2}{0} {1} with only the outline",
+    "{2}{0} {1}, outline only",
+    "line art of {3}",
+    "{2}{0} line art {1}",
+)
+#: A hollow circle might be a ring.
+HOLLOW_WORDS = ("hollow {2}{0} {1}", "{2}hollow {0} {1}")
+FILLED_WORDS = ("filled", "solid", "filled in")
 
 
 def _split(text: str, mark: str | None = None) -> tuple[str, ...]:
@@ -109,7 +142,11 @@ def _colour(rng: random.Random, name: str) -> str:
 
 
 def _noun(thing: Thing, rng: random.Random, article: bool = True) -> str:
+    if thing.outlined:
+        return _outline(thing, rng, article)
     words = [rng.choice(SIZE_WORDS[thing.size])] if thing.size else []
+    if rng.random() < 0.03 and thing.shape != "ring":
+        words.append(rng.choice(FILLED_WORDS))
     if rng.random() < 0.05:
         words.insert(0, rng.choice(FILLERS))
     colour, shape = _colour(rng, thing.colour), _word(rng, thing.shape, SHAPE_WORDS[thing.shape])
@@ -120,20 +157,26 @@ def _noun(thing: Thing, rng: random.Random, article: bool = True) -> str:
     return _article(text) if rng.random() < 0.93 else rng.choice(("the ", "one ")) + text
 
 
+def _outline(thing: Thing, rng: random.Random, article: bool) -> str:
+    wordings = OUTLINE_WORDS if thing.shape == "circle" else OUTLINE_WORDS + HOLLOW_WORDS
+    size = rng.choice(SIZE_WORDS[thing.size]) + " " if thing.size else ""
+    colour, shape = _colour(rng, thing.colour), _word(rng, thing.shape, SHAPE_WORDS[thing.shape])
+    whole, plain = _article(f"{size}{colour} {shape}"), _article(size + shape)
+    text = rng.choice(wordings).format(colour, shape, size, whole, plain)
+    if not article or rng.random() < 0.08:
+        return text
+    return "the " + text if " of " in text and rng.random() < 0.5 else _article(text)
+
+
 def _ground(background: Background, rng: random.Random) -> str:
     first = _colour(rng, background.first)
     if background.kind == "solid":
         return rng.choice(SOLID_WORDS).format(a=_article(first), b=first)
     second = _colour(rng, background.second or background.first)
     if background.kind == "gradient":
-        way = "" if background.vertical else "horizontal "
-        return rng.choice(
-            (
-                f"on {_article(first)} to {second} {way}gradient background",
-                f"on a {way}gradient from {first} to {second}",
-                f"with a {way}gradient background from {first} to {second}",
-            )
-        )
+        way = ("vertical " if rng.random() < 0.15 else "") if background.vertical else "horizontal "
+        wording = rng.choice(GRADIENT_WORDS)
+        return wording.format(a=_article(first), first=first, second=second, way=way)
     way = "horizontal" if background.vertical else "vertical"
     return rng.choice((f"on {way} {first} and {second} stripes", f"with {way} {first} and {second} stripes"))
 
@@ -195,7 +238,7 @@ def vocabulary() -> dict[str, int]:
     for word in " ".join(PREFIXES + SUFFIXES).split():
         counts.setdefault(word.strip(",.!"), 5)
     for _ in range(20_000):
-        for word in phrase(sample_spec(rng), rng).lower().replace(",", " ").split():
+        for word in phrase(sample_spec(rng, BROAD), rng).lower().replace(",", " ").split():
             if word.isascii() and word.isalpha():
                 counts[word] = counts.get(word, 0) + 1
     return {word: count for word, count in counts.items() if count >= 5 and word.isalpha()}

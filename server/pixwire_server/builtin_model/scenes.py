@@ -54,6 +54,8 @@ RADII: dict[str, tuple[float, float]] = {"small": (8.0, 9.5), "medium": (14.5, 1
 OFF_CENTRE_RADII: dict[str, tuple[float, float]] = {"small": (7.0, 8.5), "medium": (11.0, 13.0), "large": (15.0, 16.5)}
 RELATIONS = ("above", "below", "left of", "right of")
 OUTER_SHAPES = ("circle", "square", "heart", "diamond")
+#: A colour that a gradient passes this closely (distance in RGB) cannot be seen on it: orange between red and yellow.
+INVISIBLE_WITHIN = 40.0
 
 #: (colour, shape) pairs that no training scene shows: the test of composition.
 HELD_OUT = frozenset(
@@ -74,12 +76,16 @@ HELD_OUT = frozenset(
 
 @dataclass(frozen=True)
 class Mix:
-    """How often each kind of scene and background is sampled, and how often the prompt names a position or a size."""
+    """How often each kind of scene and background is sampled; how often the prompt names a position or a size.
+
+    ``outlined`` is the share of single things of which only the outline is drawn.
+    """
 
     kinds: dict[str, float]
     backgrounds: dict[str, float]
     position: float
     size: float
+    outlined: float = 0.0
 
 
 #: Training begins with mostly single, centred objects on solid backgrounds and goes on with everything.
@@ -88,23 +94,34 @@ EASY = Mix(
     {"solid": 0.84, "none": 0.08, "gradient": 0.05, "stripes": 0.03},
     position=0.22,
     size=0.22,
+    outlined=0.08,
 )
 BROAD = Mix(
-    {"single": 0.62, "pair": 0.30, "inside": 0.08},
-    {"solid": 0.78, "none": 0.08, "gradient": 0.09, "stripes": 0.05},
-    position=0.40,
+    {"single": 0.60, "pair": 0.24, "inside": 0.16},
+    {"solid": 0.54, "none": 0.06, "gradient": 0.24, "stripes": 0.16},
+    position=0.36,
     size=0.30,
+    outlined=0.28,
+)
+#: What is hard to encode: the autoencoder sees more of it than the denoiser does.
+FANCY = Mix(
+    {"single": 0.60, "pair": 0.25, "inside": 0.15},
+    {"solid": 0.25, "none": 0.0, "gradient": 0.50, "stripes": 0.25},
+    position=0.50,
+    size=0.50,
+    outlined=0.30,
 )
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object as a prompt names it."""
+    """One object as a prompt names it; ``outlined``: its outline alone, the background shows through."""
 
     colour: str
     shape: str
     size: str | None = None
     position: str | None = None
+    outlined: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,7 @@ class Item:
     x: float
     y: float
     radius: float
+    outlined: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,14 +217,24 @@ def outline(shape: str) -> tuple[tuple[Point, ...], ...]:
     return tuple(tuple(contour) for contour in contours[shape])
 
 
-def mask(shape: str, x: float, y: float, radius: float) -> Mask:
-    """Coverage of every pixel by the shape, float32 (SIZE, SIZE) in [0, 1]."""
+def line_width(radius: float) -> float:
+    """Pixels that the line of an outlined shape is wide."""
+    return max(2.4, 0.2 * radius)
+
+
+def mask(shape: str, x: float, y: float, radius: float, outlined: bool = False) -> Mask:
+    """Coverage of every pixel by the shape (or by its outline alone), float32 (SIZE, SIZE) in [0, 1]."""
     side = SIZE * SUPERSAMPLING
     canvas = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(canvas)
+    width = line_width(radius)
+    reach = radius - width / 2 if outlined else radius
     for index, contour in enumerate(outline(shape)):
-        points = [((x + radius * u) * SUPERSAMPLING, (y + radius * v) * SUPERSAMPLING) for u, v in contour]
-        pen.polygon(points, fill=0 if index else 255)
+        points = [((x + reach * u) * SUPERSAMPLING, (y + reach * v) * SUPERSAMPLING) for u, v in contour]
+        if outlined:
+            pen.line([*points, *points[:2]], fill=255, width=round(width * SUPERSAMPLING), joint="curve")
+        else:
+            pen.polygon(points, fill=0 if index else 255)
     return np.asarray(canvas.reduce(SUPERSAMPLING), np.float32) / 255.0
 
 
@@ -220,7 +248,7 @@ def draw(scene: Scene) -> Pixels:
     share = np.broadcast_to(ramp[:, None] if scene.vertical else ramp[None, :], (SIZE, SIZE))[..., None]
     picture = np.asarray(scene.first, np.float32) * (1 - share) + np.asarray(scene.second, np.float32) * share
     for item in scene.items:
-        cover = mask(item.shape, item.x, item.y, item.radius)[..., None]
+        cover = mask(item.shape, item.x, item.y, item.radius, item.outlined)[..., None]
         picture = picture * (1 - cover) + np.asarray(item.colour, np.float32) * cover
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
 
@@ -235,7 +263,7 @@ def _other_colour(rng: random.Random, taken: tuple[str, ...]) -> str:
 def _thing(rng: random.Random, taken: tuple[str, ...], held_out: bool, shapes: tuple[str, ...] = SHAPES) -> Thing:
     while True:
         colour, shape = rng.choice(sorted(HELD_OUT)) if held_out else (rng.choice(list(COLOURS)), rng.choice(shapes))
-        if colour not in taken and ((colour, shape) in HELD_OUT) == held_out:
+        if colour not in taken and shape in shapes and ((colour, shape) in HELD_OUT) == held_out:
             return Thing(colour, shape)
 
 
@@ -248,6 +276,19 @@ def _background(rng: random.Random, kind: str) -> Background | None:
     second = _other_colour(rng, (first,))
     vertical = rng.random() < 0.6
     return Background("gradient" if kind == "gradient" else "stripes", first, second, vertical)
+
+
+@functools.cache
+def _hidden(background: Background | None) -> tuple[str, ...]:
+    """The colours that an object on this background (None: white) cannot have, for nobody would see it."""
+    if background is None or background.kind == "solid":
+        return (background.first if background else "white",)
+    first, second = (
+        np.array(COLOURS[name or background.first], float) for name in (background.first, background.second)
+    )
+    share = np.linspace(0, 1, 2 if background.kind == "stripes" else 64)[:, None]
+    line = first * (1 - share) + second * share
+    return tuple(name for name, rgb in COLOURS.items() if np.linalg.norm(line - rgb, axis=1).min() < INVISIBLE_WITHIN)
 
 
 def _pick(rng: random.Random, weights: dict[str, float]) -> str:
@@ -263,20 +304,24 @@ def sample_spec(
     held_out: bool = False,
     position: bool | None = None,
     size: bool | None = None,
+    outlined: bool | None = None,
 ) -> Spec:
     """Draw a spec; every argument left out is sampled with the weights of the mix.
 
     ``kind`` is ``"single"``, ``"pair"`` or ``"inside"``, ``background`` a key of Mix.backgrounds; ``held_out`` takes
-    only pairs of HELD_OUT (training takes none of them); ``position`` and ``size`` say whether the prompt names them.
+    only pairs of HELD_OUT (training takes none of them); ``position`` and ``size`` say whether the prompt names them;
+    ``outlined`` is about a single thing, and a ring is never outlined.
     """
     kind = kind or _pick(rng, mix.kinds)
     ground = _background(rng, background or _pick(rng, mix.backgrounds))
-    taken = tuple(c for c in (ground.first, ground.second) if c) if ground else ("white",)
-    first = _thing(rng, taken, held_out)
+    taken = _hidden(ground)
+    solid_only = tuple(shape for shape in SHAPES if shape != "ring")
+    first = _thing(rng, taken, held_out, solid_only if outlined else SHAPES)
     if kind == "single":
         place = rng.choice(list(POSITIONS)) if _maybe(rng, position, mix.position) else None
         scale = rng.choice(("small", "small", "large", "large", "medium")) if _maybe(rng, size, mix.size) else None
-        return Spec((Thing(first.colour, first.shape, scale, place),), ground)
+        hollow = first.shape != "ring" and _maybe(rng, outlined, mix.outlined)
+        return Spec((Thing(first.colour, first.shape, scale, place, hollow),), ground)
     if kind == "pair":
         relation = rng.choice(RELATIONS) if rng.random() < 0.85 else "and"
         return Spec((first, _thing(rng, taken, held_out)), ground, relation)
@@ -315,7 +360,9 @@ def _place_two(relation: str, rng: random.Random) -> list[tuple[float, float, fl
 def realise(spec: Spec, rng: random.Random) -> Scene:
     """Make every choice that the spec leaves open (no background named: white)."""
     spots = _place_two(spec.relation, rng) if spec.relation else _place_single(spec.things[0], rng)
-    items = [Item(t.shape, COLOURS[t.colour], x, y, r) for t, (x, y, r) in zip(spec.things, spots, strict=True)]
+    items = [
+        Item(t.shape, COLOURS[t.colour], x, y, r, t.outlined) for t, (x, y, r) in zip(spec.things, spots, strict=True)
+    ]
     if spec.relation == "inside":
         items.reverse()
     ground = spec.background or Background("solid", "white")
@@ -331,8 +378,10 @@ def wild_scene(rng: random.Random) -> Scene:
         return rng.randint(0, 255), rng.randint(0, 255), rng.randint(0, 255)
 
     kinds: tuple[BackgroundKind, ...] = ("solid", "gradient", "stripes")
-    items = tuple(
-        Item(rng.choice(SHAPES), colour(), rng.uniform(4, 60), rng.uniform(4, 60), rng.uniform(5, 24))
-        for _ in range(rng.randint(1, 4))
-    )
+
+    def item() -> Item:
+        x, y, radius = rng.uniform(4, 60), rng.uniform(4, 60), rng.uniform(5, 24)
+        return Item(rng.choice(SHAPES), colour(), x, y, radius, rng.random() < 0.25)
+
+    items = tuple(item() for _ in range(rng.randint(1, 4)))
     return Scene(rng.choice(kinds), colour(), colour(), rng.random() < 0.5, items)

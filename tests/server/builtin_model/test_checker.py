@@ -48,6 +48,41 @@ def test_a_wrong_place_fails_in_position() -> None:
     assert checker.check(_drawn(at("left")), at("left"))["position"]
 
 
+@pytest.mark.parametrize("shape", [shape for shape in scenes.SHAPES if shape != "ring"])
+@pytest.mark.parametrize("size", scenes.RADII)
+def test_an_outline_is_not_the_filled_shape(shape: str, size: str) -> None:
+    filled = scenes.Spec((scenes.Thing("blue", shape, size),), scenes.Background("solid", "yellow"))
+    hollow = dataclasses.replace(filled, things=(dataclasses.replace(filled.things[0], outlined=True),))
+    for drawn, asked in ((filled, hollow), (hollow, filled)):
+        verdict = checker.check(_drawn(drawn), asked)
+        assert not verdict.pop("style")
+        assert not verdict.pop("all")
+        assert all(verdict.values())
+        assert checker.check(_drawn(drawn), drawn)["all"]
+
+
+def test_a_ring_is_not_the_outline_of_a_circle() -> None:
+    ground = scenes.Background("solid", "white")
+    ring = scenes.Spec((scenes.Thing("red", "ring"),), ground)
+    circle = scenes.Spec((scenes.Thing("red", "circle", outlined=True),), ground)
+    assert not checker.check(_drawn(ring), circle)["shape"]
+    assert not checker.check(_drawn(circle), ring)["shape"]
+
+
+def test_a_shape_with_a_gap_in_its_line_is_no_outline() -> None:
+    spec = scenes.Spec((scenes.Thing("red", "square", outlined=True),), scenes.Background("solid", "white"))
+    picture = _drawn(spec).copy()
+    picture[:, 28:36] = 248
+    assert not checker.check(picture, spec)["all"]
+
+
+@pytest.mark.parametrize("name", evaluate.EDITS)
+def test_edits_ask_for_what_the_picture_does_not_show(name: str) -> None:
+    for edit in evaluate.edits(name, 20, seed=1):
+        assert not checker.check(edit.picture, edit.spec)["colour"]
+        assert (edit.hole is not None) == (name == "fill")
+
+
 def test_swapped_pairs_fail_in_relation() -> None:
     things = scenes.Thing("red", "circle"), scenes.Thing("blue", "square")
     above = scenes.Spec(things, scenes.Background("solid", "white"), "above")

@@ -26,6 +26,26 @@ def test_training_never_shows_a_held_out_pair() -> None:
             assert (thing.colour, thing.shape) not in scenes.HELD_OUT
 
 
+def test_no_object_vanishes_on_a_gradient() -> None:
+    rng = random.Random(2)
+    for _ in range(500):
+        spec = scenes.sample_spec(rng, background="gradient")
+        ground = spec.background
+        assert ground is not None
+        if {ground.first, ground.second} == {"red", "yellow"}:
+            assert "orange" not in {thing.colour for thing in spec.things}
+
+
+def test_outlines_are_worded_as_such_and_filled_things_are_not() -> None:
+    rng = random.Random(4)
+    marks = ("outline", "line drawing", "line art", "contour", "unfilled", "empty", "hollow")
+    for hollow in (True, False):
+        for _ in range(200):
+            spec = scenes.sample_spec(rng, kind="single", outlined=hollow)
+            text = language.phrase(spec, rng)
+            assert any(mark in text for mark in marks) == hollow, text
+
+
 def test_held_out_specs_show_nothing_else() -> None:
     for spec, _ in evaluate.suite("held-out", 50, seed=3):
         assert (spec.things[0].colour, spec.things[0].shape) in scenes.HELD_OUT
@@ -59,5 +79,9 @@ def test_phrases_vary_and_name_what_the_spec_says() -> None:
 
 def test_every_word_of_the_language_is_in_the_vocabulary() -> None:
     words = language.vocabulary()
-    missing = [c for c in (*scenes.COLOURS, *scenes.SHAPES, "background", "inside", "gradient") if c not in words]
+    missing = [
+        c
+        for c in (*scenes.COLOURS, *scenes.SHAPES, "background", "inside", "gradient", "outlined", "outline")
+        if c not in words
+    ]
     assert missing == []

@@ -13,7 +13,7 @@ import torch
 
 from pixwire_server.builtin_model import evaluate, scenes
 from pixwire_server.builtin_model.training import __main__ as recipe
-from pixwire_server.builtin_model.training import data, text, vae
+from pixwire_server.builtin_model.training import data, diagnose, text, unet, vae
 from pixwire_server.builtin_model.training.loop import Budget, Loop
 from pixwire_server.builtin_model.training.options import Options
 
@@ -22,6 +22,8 @@ TINY = [
         "--scenes",
         "24",
         "--broad-scenes",
+        "24",
+        "--fancy-scenes",
         "24",
         "--processes",
         "1",
@@ -80,6 +82,29 @@ def test_a_stopped_stage_goes_on_where_it_was(options: Options) -> None:
     while second.running:
         second.step(module(torch.ones(2, 3)).square().mean())
     assert second.step_count == 10
+
+
+def test_a_stage_begins_with_the_weights_it_is_given(options: Options) -> None:
+    given, module = torch.nn.Linear(3, 1), torch.nn.Linear(3, 1)
+    torch.save([given.state_dict()], options.work / "toy.init.pt")
+    begun = Loop("toy", [module], Budget(minutes=10, steps=10, rate=0.1), options)
+    assert torch.equal(module.weight, given.weight)
+    assert torch.equal(begun.averages[0].weight, given.weight)  # type: ignore[arg-type]
+
+
+def test_a_few_scenes_are_learnt_by_heart_to_see_what_the_text_does(options: Options) -> None:
+    recipe.run(options, ["scenes", "vae", "text", "latents"])
+    told = diagnose.lesson(options, count=3)
+    assert len(told.specs) == len(told.prompts) == len(told.latents) == 3
+    assert all(len(spec.things) == 1 for spec in told.specs)
+    table = diagnose.diagnose(options, ["no pooled text"], steps=1, scenes=2)
+    assert set(table) == {"no pooled text"}
+    assert all(0 <= share <= 1 for row in table.values() for share in row.values())
+
+
+def test_what_a_variant_leaves_out_is_left_out() -> None:
+    assert unet.build().add_embedding is not None
+    assert not hasattr(unet.build(pooled_text=False), "add_embedding")
 
 
 def test_the_latents_are_normalised_without_changing_the_pictures(options: Options) -> None:

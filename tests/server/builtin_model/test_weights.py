@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from pixwire_server import builtin_model
-from pixwire_server.builtin_model import checker, evaluate
+from pixwire_server.builtin_model import evaluate
 
 MOST_BYTES = 12_000_000
-GATE = 0.85
+PROMPTS = 8
+GATE = {"centred": 0.8, "held-out": 0.8, "positions": 0.8, "pairs": 0.6, "outlined": 0.6, "recolour": 0.8, "fill": 0.8}
+"""The least share of prompts with everything right. The shares that the model card states are near 1: with eight
+prompts a model that is as good as it says passes, whatever the machine's rounding."""
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +69,11 @@ def test_naming_the_model_imports_no_torch() -> None:
     assert made.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("suite", evaluate.GATE)
-def test_background_and_colour_are_what_the_prompt_says(suite: str, pipe: Any, told: dict[str, Any]) -> None:
-    asked = evaluate.suite(suite, 20, seed=99)
-    prompts = [prompt for _, prompt in asked]
-    pictures = evaluate.generate(pipe, prompts, steps=told["steps"], guidance_scale=told["guidance_scale"])
-    shares = evaluate.tally([checker.check(p, spec) for p, (spec, _) in zip(pictures, asked, strict=True)])
-    assert shares["background"] >= GATE, json.dumps(shares)
-    assert shares["colour"] >= GATE, json.dumps(shares)
+@pytest.mark.parametrize(("suite", "least"), GATE.items())
+def test_pictures_are_what_the_prompt_says(suite: str, least: float, pipe: Any, told: dict[str, Any]) -> None:
+    settings = {"steps": told["steps"], "guidance_scale": told["guidance_scale"], "seed": 99}
+    shares = evaluate.measure(pipe, [suite], PROMPTS, **settings)[suite]
+    assert shares["all"] >= least, json.dumps(shares)
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(pipe: Any) -> None:

@@ -30,6 +30,7 @@ HELP = {
     "device": "cpu or cuda",
     "processes": "on a CPU: processes of one thread each that average their gradients (1: one, torch's own threads)",
     "scenes": "drawn for training, mostly single centred objects",
+    "fancy_scenes": "drawn for the autoencoder: gradients, stripes, outlines, small things",
     "broad_scenes": "drawn for the later part of the training of the unet",
     "evaluate": "prompts per suite at the end",
     "report_seconds": "between two lines of progress",

@@ -26,6 +26,8 @@ Job = tuple[int, range, scenes.Mix]
 def indices(options: Options, name: str) -> range:
     """Which training scenes a set holds; the index of a scene is what its random generator is seeded with."""
     every = range(options.scenes + options.broad_scenes)
+    if name == "fancy":
+        return range(len(every), len(every) + options.fancy_scenes)
     return every[: options.scenes] if name == "scenes" else every[options.scenes :]
 
 
@@ -35,7 +37,7 @@ def _sample(seed: int, index: int, mix: scenes.Mix) -> tuple[scenes.Spec, random
 
 
 def _mix(name: str) -> scenes.Mix:
-    return scenes.BROAD if name == "broad" else scenes.EASY
+    return {"broad": scenes.BROAD, "fancy": scenes.FANCY}.get(name, scenes.EASY)
 
 
 def specs(options: Options, name: str) -> list[scenes.Spec]:
@@ -62,6 +64,7 @@ def prepare(options: Options) -> None:
     wanted: dict[str, tuple[range, Callable[[Job], scenes.Pixels]]] = {
         "scenes": (indices(options, "scenes"), draw_chunk),
         "broad": (indices(options, "broad"), draw_chunk),
+        "fancy": (indices(options, "fancy"), draw_chunk),
         "wild": (range(max(8, int(options.scenes * WILD_SHARE))), draw_wild),
     }
     missing = [name for name in wanted if not (options.work / f"{name}.npy").exists()]

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.multiprocessing.spawn import spawn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from .options import Options
 
@@ -53,6 +54,7 @@ class Loop:
         self.step_count, self.progress, self._spent = 0, 0.0, 0.0
         self._started = self._reported = self._saved = time.monotonic()
         self._trace: dict[str, float] = {}
+        self._bar = tqdm(desc=stage, total=100, unit="%", leave=False, disable=None if is_main() else True)
         self.on_checkpoint: Callable[[], None] | None = None
         self._load()
 
@@ -102,6 +104,9 @@ class Loop:
         for key, value in trace.items():
             self._trace[key] = value if key not in self._trace else 0.98 * self._trace[key] + 0.02 * value
         now = time.monotonic()
+        self._bar.update(int(100 * self.progress) - self._bar.n)
+        if not self.running:
+            self._bar.close()
         if is_main() and (not self.running or now - self._reported > self.options.report_seconds):
             self._reported = now
             figures = {k: float(f"{v:.4g}") for k, v in self._trace.items()}
@@ -125,6 +130,7 @@ class Loop:
 
     def _load(self) -> None:
         if not self.path.exists():
+            self._begin()
             return
         state: dict[str, Any] = torch.load(self.path, map_location=self.options.device, weights_only=True)
         for key, modules in (("live", self.modules), ("mean", self.averages)):
@@ -134,6 +140,15 @@ class Loop:
         self.step_count, self._spent = state["step"], state["seconds"]
         if is_main():
             log(self.options, stage=self.stage, resumed_at=self.step_count)
+
+    def _begin(self) -> None:
+        """Take the first weights from work/<stage>.init.pt, one state dict per module, if there is such a file."""
+        given = self.options.work / f"{self.stage}.init.pt"
+        if given.exists():
+            states: list[dict[str, Any]] = torch.load(given, map_location=self.options.device, weights_only=True)
+            for weights, *modules in zip(states, self.modules, self.averages, strict=False):
+                for module in modules:
+                    module.load_state_dict(weights)
 
 
 def is_main() -> bool:

@@ -16,9 +16,11 @@ class Options:
     processes: int = 2
     scenes: int = 64_000
     broad_scenes: int = 64_000
+    fancy_scenes: int = 64_000
     text_minutes: float = 4.0
     text_steps: int = 1_000_000
     text_batch: int = 128
+    text_rate: float = 1.5e-3
     vae_minutes: float = 12.0
     vae_steps: int = 1_000_000
     vae_batch: int = 16

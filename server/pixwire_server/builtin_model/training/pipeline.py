@@ -20,7 +20,7 @@ from . import vae
 from .options import Options
 
 STEPS = 12
-GUIDANCE_SCALE = 2.0
+GUIDANCE_SCALE = 1.5
 
 
 def write_pipeline(options: Options, unet: nn.Module, scheduler: Any) -> None:

@@ -39,6 +39,7 @@ QUESTIONS: tuple[tuple[str | None, ...], ...] = (
     _COLOURS,
     _COLOURS,
     (None, "vertical"),
+    (None, "outlined"),
 )
 
 
@@ -53,6 +54,7 @@ def answers(spec: scenes.Spec | None) -> list[int]:
     said.append(spec.relation)
     said += [ground.kind, ground.first, ground.second] if ground else [None, None, None]
     said.append("vertical" if ground and ground.second and ground.vertical else None)
+    said.append("outlined" if first.outlined else None)
     return [question.index(answer) for question, answer in zip(QUESTIONS, said, strict=True)]
 
 
@@ -106,9 +108,8 @@ def sample(rng: random.Random, count: int) -> tuple[list[str], torch.Tensor]:
             continue
         kind = rng.choices(("single", "pair", "inside"), (0.75, 0.2, 0.05))[0]
         ground = rng.choices(("solid", "none", "gradient", "stripes"), (0.7, 0.1, 0.1, 0.1))[0]
-        spec = scenes.sample_spec(
-            rng, kind=kind, background=ground, position=rng.random() < 0.4, size=rng.random() < 0.4
-        )
+        asked: dict[str, Any] = {key: rng.random() < 0.4 for key in ("position", "size", "outlined")}
+        spec = scenes.sample_spec(rng, kind=kind, background=ground, **asked)
         prompts.append(language.phrase(spec, rng))
         wanted.append(answers(spec))
     return prompts, torch.tensor(wanted)
@@ -118,7 +119,7 @@ def train(options: Options) -> None:
     """Teach the encoder and write work/text.pt."""
     torch.manual_seed(options.seed + 1)
     model, heads = build().to(options.device), Heads().to(options.device)
-    loop = Loop("text", [model, heads], Budget(options.text_minutes, options.text_steps, 1.5e-3), options)
+    loop = Loop("text", [model, heads], Budget(options.text_minutes, options.text_steps, options.text_rate), options)
     rng = random.Random(f"text/{options.seed}/{rank()}/{loop.step_count}")
     tokenizer = tokens.build()
     size = max(2, options.text_batch // options.workers)

@@ -24,16 +24,18 @@ from .pipeline import write_pipeline
 WIDTHS = (64, 96, 112)
 WORDINGS = 3
 EMPTY_SHARE = 0.1
-#: From this share of the training on, the broad scenes are shown as well.
-BROAD_FROM = 0.15
+#: From this share of the training on, the broad scenes are shown as well, as this share of a batch.
+BROAD_FROM = 0.05
+BROAD_SHARE = 0.75
 #: Timesteps are 1000 * u**NOISE_BIAS for u even in [0, 1): below 1 means more high noise, where the layout is decided.
 NOISE_BIAS = 0.8
 #: The weight of the v error is min(1, LOW_NOISE_CAP * (1 - alpha)): 1 but for the last, nearly clean steps.
 LOW_NOISE_CAP = 5.0
 
 
-def build() -> Any:
-    """A new denoiser."""
+def build(*, pooled_text: bool = True) -> Any:
+    """A new denoiser; without ``pooled_text`` the text reaches it by cross-attention only."""
+    pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": 4} if pooled_text else {}
     return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=16,
         in_channels=4,
@@ -46,8 +48,7 @@ def build() -> Any:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         resnet_time_scale_shift="scale_shift",
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
+        **pooled,
     )
 
 
@@ -79,6 +80,20 @@ def encode_prompts(options: Options) -> None:
             replace(target, lambda p, array=ids: torch.save(array, p))  # type: ignore[misc]
 
 
+def noise(
+    clean: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator, *, bias: float, cap: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents at random times: (noised latents, timesteps, the v to predict, the weight of its error)."""
+    count = len(clean)
+    even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    times = (1000 * even**bias).long().clamp_(0, 999)
+    drawn = torch.randn(clean.shape, generator=rng)
+    alpha = alphas[times][:, None, None, None]
+    noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * drawn
+    velocity = alpha.sqrt() * drawn - (1 - alpha).sqrt() * clean
+    return noised, times, velocity, (cap * (1 - alpha.flatten())).clamp(max=1.0)
+
+
 class Batches:
     """Random training batches: noised latents, timesteps, token ids, what to predict and its weight."""
 
@@ -94,18 +109,14 @@ class Batches:
 
     def __call__(self, progress: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         count, rng = self.size, self.random
-        known = self.easy if progress < BROAD_FROM else len(self.latents)
-        chosen = torch.randint(0, known, (count,), generator=rng)
+        chosen = torch.randint(0, self.easy, (count,), generator=rng)
+        if progress >= BROAD_FROM:
+            broad = torch.randint(self.easy, len(self.latents), (count,), generator=rng)
+            chosen = torch.where(torch.rand(count, generator=rng) < BROAD_SHARE, broad, chosen)
         clean = self.latents[chosen].float()
         ids = self.prompts[chosen, torch.randint(0, WORDINGS, (count,), generator=rng)].long()
         ids[torch.rand(count, generator=rng) < EMPTY_SHARE] = self.empty
-        even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
-        times = (1000 * even**NOISE_BIAS).long().clamp_(0, 999)
-        noise = torch.randn(clean.shape, generator=rng)
-        alpha = self.alphas[times][:, None, None, None]
-        noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
-        weight = (LOW_NOISE_CAP * (1 - alpha.flatten())).clamp(max=1.0)
+        noised, times, velocity, weight = noise(clean, self.alphas, rng, bias=NOISE_BIAS, cap=LOW_NOISE_CAP)
         made = [t.to(self.device) for t in (noised, times, ids, velocity, weight)]
         return made[0], made[1], made[2], made[3], made[4]
 

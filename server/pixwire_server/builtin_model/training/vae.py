@@ -13,7 +13,7 @@ from . import data
 from .loop import Budget, Loop, autocast, is_main, log, rank, replace
 from .options import Options
 
-WIDTHS = (16, 32, 48)
+WIDTHS = (24, 40, 56)
 KL_WEIGHT = 1e-3
 LATENT_NOISE = 0.08
 
@@ -48,10 +48,14 @@ def picture_loss(made: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor
     return error.abs().mean() + 2 * squared + 0.5 * edges, squared
 
 
-def _batch(rng: np.random.Generator, pictures: scenes.Pixels, wild: scenes.Pixels, size: int) -> scenes.Pixels:
-    few = max(1, size // 8)
-    usual = pictures[np.sort(rng.integers(0, len(pictures), size - few))]
-    batch = np.concatenate([usual, wild[rng.integers(0, len(wild), few)]])
+#: Sets of pictures that the autoencoder learns from, and their share of a batch.
+MIX = (("scenes", 0.25), ("broad", 0.25), ("fancy", 0.375), ("wild", 0.125))
+
+
+def _batch(rng: np.random.Generator, sets: list[scenes.Pixels], size: int) -> scenes.Pixels:
+    counts = rng.multinomial(size, [share for _, share in MIX])
+    parts = [pool[np.sort(rng.integers(0, len(pool), n))] for pool, n in zip(sets, counts, strict=True) if n]
+    batch = np.concatenate(parts)
     if rng.random() < 0.5:
         batch = batch[:, :, ::-1]
     return batch[:, ::-1] if rng.random() < 0.5 else batch
@@ -64,11 +68,11 @@ def train(options: Options) -> None:
     torch.manual_seed(options.seed * 100 + 1 + rank())
     budget = Budget(options.vae_minutes, options.vae_steps, 2e-3, ema=0.998, weight_decay=1e-4)
     loop = Loop("vae", [vae], budget, options)
-    pictures, wild = data.load(options, "scenes"), data.load(options, "wild")
+    sets = [data.load(options, name) for name, _ in MIX]
     rng = np.random.default_rng([options.seed, 1, rank(), loop.step_count])
     size = max(2, options.vae_batch // options.workers)
     while loop.running:
-        wanted = data.to_tensor(_batch(rng, pictures, wild, size), options.device)
+        wanted = data.to_tensor(_batch(rng, sets, size), options.device)
         with autocast(options):
             posterior = vae.encode(wanted).latent_dist
             made = vae.decode(posterior.sample()).sample
@@ -78,7 +82,7 @@ def train(options: Options) -> None:
         loop.step(loss + KL_WEIGHT * divergence, mse=squared.item(), kl=divergence.item())
     if is_main():
         best = loop.averages[0]
-        normalise(best, encode(best, pictures[:1000], options))
+        normalise(best, encode(best, np.concatenate([sets[0][:1000], sets[1][:1000]]), options))
         replace(options.work / "vae.pt", lambda p: torch.save(best.state_dict(), p))
         log(options, stage="vae", steps=loop.step_count, seconds=round(loop.seconds))
 

@@ -1,0 +1,167 @@
+"""Does the condition reach the picture? Overfit a few scenes before spending hours on all of them.
+
+    python -m pixwire_server.builtin_model.training.diagnose --out DIR    # of a run that has its latents
+    python -m pixwire_server.builtin_model.training.diagnose --out DIR --variants full "no pooled text" --steps 600
+
+A denoiser of full size learns the same few single-object scenes by heart, once for every variant of the recipe, from
+the same first weights. Then it draws each of them from fresh noise: once told the scene's own prompt, once told
+another scene's. If the prompt decides, both follow the prompt; if the picture is only remembered, or the text does not
+get through, the second column stays at chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from .. import checker, language, scenes
+from . import data, text, tokenizer, unet, vae
+from .options import Options
+
+SCENES = 50
+STEPS = 12
+GUIDANCE_SCALE = 1.5
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of the recipe; the plain one is the recipe itself."""
+
+    note: str
+    taught_text: bool = True
+    pooled_text: bool = True
+    noise_bias: float = unet.NOISE_BIAS
+    low_noise_cap: float = unet.LOW_NOISE_CAP
+
+
+VARIANTS: dict[str, Variant] = {
+    "full": Variant("the recipe as it is"),
+    "untaught text": Variant("the text encoder keeps its first, random weights", taught_text=False),
+    "no pooled text": Variant("text by cross-attention only", pooled_text=False),
+    "even noise": Variant("all timesteps equally often", noise_bias=1.0),
+    "plain weights": Variant("no weighting of the error by noise", low_noise_cap=1e9),
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The scenes to learn: what they show, how they are put into words, and their latents."""
+
+    specs: Sequence[scenes.Spec]
+    prompts: Sequence[str]
+    latents: torch.Tensor
+
+
+def lesson(options: Options, count: int = SCENES) -> Lesson:
+    """The first single-object scenes on solid backgrounds of a run's easy set."""
+    every = data.specs(options, "scenes")
+    plain = [
+        i
+        for i, s in enumerate(every)
+        if len(s.things) == 1 and s.background is not None and s.background.kind == "solid"
+    ]
+    chosen, rng = plain[:count], random.Random("diagnose")
+    specs = [every[i] for i in chosen]
+    return Lesson(specs, [language.phrase(spec, rng) for spec in specs], vae.load_latents(options)[chosen].float())
+
+
+def learn(variant: Variant, told: Lesson, encoder: Any, steps: int, rate: float, tell: Callable[[int], None]) -> Any:
+    """A denoiser that has seen nothing but the lesson."""
+    torch.manual_seed(1)
+    denoiser = unet.build(pooled_text=variant.pooled_text)
+    alphas = unet.build_scheduler().alphas_cumprod
+    optimiser = torch.optim.AdamW(denoiser.parameters(), rate, betas=(0.9, 0.99))
+    words = encoder(tokenizer.encode(tokenizer.build(), [*told.prompts, ""])).last_hidden_state.detach()
+    rng = torch.Generator().manual_seed(2)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
+        chosen = torch.randint(0, len(told.latents), (32,), generator=rng)
+        shown = chosen.masked_fill(torch.rand(32, generator=rng) < unet.EMPTY_SHARE, len(told.latents))
+        noised, times, velocity, weight = unet.noise(
+            told.latents[chosen], alphas, rng, bias=variant.noise_bias, cap=variant.low_noise_cap
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            guess = denoiser(noised, times, words[shown], return_dict=False)[0]
+        loss = (weight * (guess.float() - velocity).square().mean((1, 2, 3))).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimiser.step()
+        tell(step)
+    return denoiser.eval()
+
+
+def drawn_right(options: Options, encoder: Any, denoiser: Any, told: Lesson, shift: int) -> float:
+    """The share of pictures that show what prompt i + shift says, drawn from the noise of seed i."""
+    pipe: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
+        vae=vae.load(options),
+        text_encoder=encoder,
+        tokenizer=tokenizer.build(),
+        unet=denoiser,
+        scheduler=unet.build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    count = len(told.prompts)
+    order = [(i + shift) % count for i in range(count)]
+    generators = [torch.Generator().manual_seed(i) for i in range(count)]
+    settings: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE_SCALE, "generator": generators}
+    pictures = pipe([told.prompts[i] for i in order], **settings).images
+    return sum(checker.check(p, told.specs[i])["all"] for p, i in zip(pictures, order, strict=True)) / count
+
+
+def diagnose(
+    options: Options, names: Sequence[str], *, steps: int, rate: float = 1e-3, scenes: int = SCENES
+) -> dict[str, dict[str, float]]:
+    """{variant: {"own prompt", "another's prompt"}}: shares of pictures with everything right."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    told, table = lesson(options, scenes), {}
+    for name in names:
+        variant = VARIANTS[name]
+        torch.manual_seed(3)
+        encoder = text.load(options) if variant.taught_text else text.build().eval().requires_grad_(False)
+        with tqdm(total=steps, desc=name, leave=False) as bar:
+            denoiser = learn(variant, told, encoder, steps, rate, lambda _, bar=bar: bar.update())  # type: ignore[misc]
+        table[name] = {
+            "own prompt": drawn_right(options, encoder, denoiser, told, 0),
+            "another's prompt": drawn_right(options, encoder, denoiser, told, 17),
+        }
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m pixwire_server.builtin_model.training.diagnose", description=__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run, with its autoencoder and latents")
+    parser.add_argument("--steps", type=int, default=600, help="of every variant (default 600)")
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
+    parser.add_argument("--scenes", type=int, default=Options.scenes, help="as the run was told")
+    parser.add_argument("--broad-scenes", type=int, default=Options.broad_scenes, help="as the run was told")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args()
+    options = Options(args.out, scenes=args.scenes, broad_scenes=args.broad_scenes)
+    table = diagnose(options, args.variants, steps=args.steps)
+    if args.json:
+        print(json.dumps(table, indent=1))
+        return
+    print(f"{'':16s}{'own prompt':>12s}{'another':>12s}")
+    for name, row in table.items():
+        print(f"{name:16s}" + "".join(f"{share:12.2f}" for share in row.values()) + f"   {VARIANTS[name].note}")
+
+
+if __name__ == "__main__":
+    main()
