@@ -1,27 +1,24 @@
 """The language between the server and its engine process: commands, reports and configuration.
 
-Plain frozen data, no torch. A message travels as one msgpack head plus one raw tail (`to_wire`/`from_wire`);
-encoded images are only ever in the tail. Every `Submit` is answered by exactly one `Left` and exactly one of
-`Finished`, `Failed` or `Cancelled`, the `Left` first.
+Plain frozen data, no torch; `codec` knows how it travels. Every `Submit` is answered by exactly one `Left` and exactly
+one of `Finished`, `Failed` or `Cancelled`, the `Left` first.
 """
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
-from typing import Any, cast, get_args, get_origin, get_type_hints
 
-import msgpack  # type: ignore[import-untyped]  # it ships none
-
-Buffer = bytes | bytearray | memoryview
+from pixwire_server.engine.settings import EngineConfig as EngineConfig
+from pixwire_server.engine.settings import ModelSettings as ModelSettings
 
 EXIT_REFUSED = 78
 """Exit status of a child whose model or configuration can never work: starting it again is pointless."""
 
-MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/avif", "image/x-rgb8")
+"""What images can be made as. `image/x-rgb8` is raw: 3 bytes a pixel, rows from the top, no padding."""
 
 TXT2IMG, IMG2IMG, INPAINT = "txt2img", "img2img", "inpaint"
-IMAGE, MASK, CONTROL = "image", "mask", "control"
+IMAGE, MASK, CONTROL, STYLE = "image", "mask", "control", "style"
 REQUIRED_INPUTS: Mapping[str, tuple[str, ...]] = {TXT2IMG: (), IMG2IMG: (IMAGE,), INPAINT: (IMAGE, MASK)}
 """What each kind of task must bring along, by the name of the input."""
 
@@ -32,30 +29,23 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     PIPELINE_ERROR = "pipeline_error"
     INVALID_ARGUMENT = "invalid_argument"
+    MODEL_UNAVAILABLE = "model_unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """How one engine process is started.
+class ModelState(StrEnum):
+    """Where a model of the engine is."""
 
-    `max_rows` bounds the rows of one forward pass (a request with guidance is two rows per image). `max_resident` is
-    for the sender: the engine runs whatever it is sent. `threads` 0 means as many as this process may use. `exact`
-    trades speed for images that do not depend on their neighbours; it computes with one thread.
-    """
-
-    model_dir: str
-    device: str = "auto"
-    dtype: str = "auto"
-    max_resident: int = 16
-    max_rows: int = 16
-    threads: int = 0
-    exact: bool = False
-    log_level: str = "INFO"
+    AVAILABLE = "available"
+    """Known and not in memory: the first task for it, or `LoadModel`, loads it."""
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+    """The last load failed, as `ModelInfo.message` says; `LoadModel` tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the loaded model accepts. Sizes in pixels; width and height must be multiples of `size_multiple`.
+    """What a model accepts. Sizes in pixels; width and height must be multiples of `size_multiple`.
 
     `kinds` are the kinds of task it can do, `attachments` the names of all inputs it understands in any of them.
     `default_strength` is for img2img.
@@ -90,10 +80,11 @@ class TaskInput:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA that changes the model for one task: an immutable local safetensors file, and how much of it."""
+    """A LoRA that changes the model for one task, and how much of it. In a task `path` is the name of one in the
+    model's adapters folder; the engine puts the file in its place."""
 
     path: str
-    weight: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +93,7 @@ class GenerateTask:
 
     `strength` (0 < s <= 1) tells img2img and inpaint how much of the way from noise to image is walked anew: of `steps`
     about `strength * steps` are computed. Inputs are scaled to `width` x `height`; a mask is white where to paint.
-    `control_scale` weighs the input `control`.
+    `control_scale` weighs the input `control`, `ip_scale` the input `style`. `model` "" is the default one.
     """
 
     handle: int
@@ -120,6 +111,8 @@ class GenerateTask:
     inputs: tuple[TaskInput, ...] = ()
     control_scale: float = 1.0
     adapters: tuple[Adapter, ...] = ()
+    model: str = ""
+    ip_scale: float = 1.0
 
 
 # ---------------------------------------------------------------------------------------------- commands
@@ -127,9 +120,16 @@ class GenerateTask:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Run this task now; how many run at once is the sender's decision."""
+    """Run this task now; how many run at once is the sender's decision. A model that is not loaded is loaded first.
+
+    `level` and `due` say how urgent it is (see `scheduling`); `due` in seconds of the machine's monotonic clock.
+    `shape` names what its passes are told apart by, in what is learnt of their cost; "" learns nothing.
+    """
 
     task: GenerateTask
+    level: int = 0
+    due: float = 0.0
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,50 @@ class Shutdown:
     """Leave after the current pass; resident tasks are abandoned."""
 
 
-Command = Submit | Cancel | SetPreviews | Shutdown
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Load this model now, also one whose last load failed. Harmless for one that is loaded."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadModel:
+    """Free this model's memory when its last task has ended; the next task loads it again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddModel:
+    """Serve one more model, or another folder under a known name, from now on."""
+
+    settings: ModelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveModel:
+    """Serve this model no more: tasks that wait for it fail, those that run end as they would."""
+
+    name: str
+
+
+Command = Submit | Cancel | SetPreviews | Shutdown | LoadModel | UnloadModel | AddModel | RemoveModel
+
+
+def changed(config: EngineConfig, command: Command) -> EngineConfig:
+    """The configuration with which an engine would start as this one is after `command`."""
+    if isinstance(command, AddModel):
+        name = command.settings.name
+        if any(model.name == name for model in config.models):
+            models = tuple(command.settings if model.name == name else model for model in config.models)
+        else:
+            models = (*config.models, command.settings)
+        return replace(config, models=models)
+    if isinstance(command, RemoveModel):
+        return replace(config, models=tuple(model for model in config.models if model.name != command.name))
+    return config
+
 
 # ---------------------------------------------------------------------------------------------- reports
 
@@ -185,15 +228,46 @@ class JobStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The model is loaded; commands are served from now on."""
+class ModelInfo:
+    """A model and its state (a `ModelState`); `card` is None where it cannot be told before a load.
 
-    card: ModelCard
+    `bytes` of its weights and buffers, 0 unless loaded; `adapters` are the names of the LoRAs it has; `message` tells
+    why it failed.
+    """
+
+    name: str
+    state: str
+    card: ModelCard | None = None
+    bytes: int = 0
+    pinned: bool = False
+    adapters: tuple[str, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Commands are served from now on; the first of `models` is the default one."""
+
+    models: tuple[ModelInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """A model is in another state than last told, or new."""
+
+    model: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRemoved:
+    """This model is not served any more."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The model can never be served (the reason is for the operator); the child exits with `EXIT_REFUSED`."""
+    """No model can ever be served (the reason is for the operator); the child exits with `EXIT_REFUSED`."""
 
     message: str
 
@@ -274,69 +348,43 @@ class Heartbeat:
     busy_s: float = 0.0
 
 
-Report = Ready | Refused | Started | Progress | PreviewReady | Finished | Failed | Cancelled | Left | Heartbeat
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass: what was computed for whom and what it took.
+
+    `shape` is that of the `Submit`, with the module's name behind it where it is not the denoiser itself; `cells` are
+    the pixels of the image that a row becomes.
+    """
+
+    id: int
+    stage: str
+    shape: str
+    rows: int
+    cells: int
+    ms: float
+    handles: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The passes since the last of these reports, oldest first; sent at most every 100 ms."""
+
+    passes: tuple[Pass, ...]
+
+
+Report = (
+    Ready
+    | ModelChanged
+    | ModelRemoved
+    | Refused
+    | Started
+    | Progress
+    | PreviewReady
+    | Finished
+    | Failed
+    | Cancelled
+    | Left
+    | Heartbeat
+    | Passed
+)
 Message = Command | Report
-
-# ---------------------------------------------------------------------------------------------- wire form
-
-_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
-
-
-def to_wire(message: Message) -> tuple[bytes, list[bytes]]:
-    """Return the msgpack head and the blobs whose concatenation is the tail."""
-    blobs: list[bytes] = []
-    head: bytes = msgpack.packb([type(message).__name__, _lower(message, blobs)])
-    return head, blobs
-
-
-def from_wire(head: Buffer, tail: Buffer = b"") -> Message:
-    """Rebuild the message `to_wire` took apart. Raises ValueError for anything else."""
-    try:
-        name, values = msgpack.unpackb(head)
-        message: Message = _raise(_TYPES[name], values, _Tail(memoryview(tail)))
-    except (KeyError, TypeError, msgpack.UnpackException) as error:
-        raise ValueError(f"not an engine message: {error!r}") from error
-    return message
-
-
-class _Tail:
-    """Hands out the tail piece by piece, in the order the blobs were taken out."""
-
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
-
-    def take(self, size: int) -> bytes:
-        piece, self._view = self._view[:size], self._view[size:]
-        if len(piece) != size:
-            raise ValueError(f"engine message tail is {size - len(piece)} bytes short")
-        return bytes(piece)
-
-
-@cache
-def _field_types(kind: Hashable) -> tuple[tuple[str, Any], ...]:
-    hints = get_type_hints(kind)
-    return tuple((field.name, hints[field.name]) for field in fields(cast("type[Any]", kind)))
-
-
-def _lower(value: Any, blobs: list[bytes]) -> Any:
-    if is_dataclass(value):
-        return [_lower(getattr(value, name), blobs) for name, _ in _field_types(value.__class__)]
-    if isinstance(value, tuple):
-        return [_lower(item, blobs) for item in value]
-    if isinstance(value, bytes):
-        blobs.append(value)
-        return len(value)
-    return value
-
-
-def _raise(kind: Any, value: Any, tail: _Tail) -> Any:
-    if kind is bytes:
-        return tail.take(value)
-    if get_origin(kind) is tuple:
-        return tuple(_raise(get_args(kind)[0], item, tail) for item in value)
-    if is_dataclass(kind) and isinstance(kind, type):
-        types = _field_types(kind)
-        if len(types) != len(value):
-            raise ValueError(f"{kind.__name__} has {len(types)} fields, got {len(value)}")
-        return kind(*(_raise(field_type, item, tail) for (_, field_type), item in zip(types, value, strict=True)))
-    return value

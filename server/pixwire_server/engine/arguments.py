@@ -1,10 +1,13 @@
 """From a task to the arguments of a pipeline's call."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 
+from pixwire_server.engine import style
 from pixwire_server.engine.api import (
     CONTROL,
     IMAGE,
@@ -12,11 +15,14 @@ from pixwire_server.engine.api import (
     MASK,
     MEDIA_TYPES,
     REQUIRED_INPUTS,
+    STYLE,
     TXT2IMG,
     GenerateTask,
     ModelCard,
 )
-from pixwire_server.engine.variants import Task, Variant
+from pixwire_server.engine.families import Task
+from pixwire_server.engine.overlay import Overlay
+from pixwire_server.engine.variants import STYLE_PARAMETER, Variant
 
 
 class InvalidTaskError(Exception):
@@ -32,11 +38,18 @@ FIXED: Mapping[str, Any] = {
     "_auto_resize": False,  # as the first
     "enable_prompt_rewrite": False,  # a language model would write another text, with random numbers of its own
     "use_pe": False,  # the same
+    "guidance_schedule": None,  # the request's own guidance holds for all steps
+    "use_kv_cache": False,  # the caches of one request would keep it from sharing passes
     "output_type": "pt",
     "return_dict": False,
 }
 """Arguments that every request gets where the pipeline has them."""
 
+
+_CONTROL_WEIGHTS = ("controlnet_conditioning_scale", "adapter_conditioning_scale")
+_JSON_EDITORS = ("BriaFiboEditPipeline",)
+_EDIT_KEY = "edit_instruction"
+_MASKS = ("mask_image", "mask", "control_mask")
 
 _STEPS_WITH_INTERMEDIATE = 2
 """The one number of steps for which Sana Sprint's default of `intermediate_timesteps` is meant."""
@@ -78,14 +91,31 @@ def _variant(task: GenerateTask, card: ModelCard, variants: Mapping[Task, Varian
         raise InvalidTaskError(f"kind = {task.kind!r} must be one of {', '.join(card.kinds)} for {card.name}")
     names = [item.name for item in task.inputs]
     required = REQUIRED_INPUTS[task.kind]
-    if len(names) != len(set(names)) or set(names) - {CONTROL} != set(required):
+    if len(names) != len(set(names)) or set(names) - {CONTROL, STYLE} != set(required):
         raise InvalidTaskError(
             f"inputs = {', '.join(names) or 'none'}: {task.kind} takes {' and '.join(required) or 'none'}, each once"
         )
     variant = variants.get((task.kind, CONTROL in names))
-    if variant is None:
+    if variant is None and CONTROL in names:
         raise InvalidTaskError(f"inputs: {card.name} takes no control for {task.kind}; leave it out")
+    if variant is None:
+        raise InvalidTaskError(f"inputs: {card.name} needs a control for {task.kind}; add a control image")
+    _check_weights(task, names, variant, card)
     return variant
+
+
+def _check_weights(task: GenerateTask, names: Collection[str], variant: Variant, card: ModelCard) -> None:
+    if CONTROL in names and task.control_scale != 1 and not _weight_of_control(variant):
+        raise InvalidTaskError(
+            f"control_scale = {task.control_scale:g}: {card.name} follows its control as it was trained; leave it out"
+        )
+    if STYLE in names and not variant.takes_style:
+        raise InvalidTaskError(f"inputs: {card.name} takes no style for {task.kind}; leave it out")
+
+
+def _weight_of_control(variant: Variant) -> str:
+    """What the pipeline calls the weight of its control image; "" when it has none."""
+    return next((name for name in _CONTROL_WEIGHTS if name in variant.parameters), "")
 
 
 def _check_strength(task: GenerateTask, variant: Variant, card: ModelCard) -> None:
@@ -111,7 +141,7 @@ def build(task: GenerateTask, variant: Variant, inputs: Mapping[str, Any]) -> di
     parameters = variant.parameters
     generators = [torch.Generator("cpu").manual_seed(task.seed + i) for i in range(task.count)]
     arguments: dict[str, Any] = {
-        "prompt": task.prompt,
+        "prompt": _prompt(task, variant),
         "num_inference_steps": task.steps,
         "num_images_per_prompt": task.count,
         "generator": generators if task.count > 1 else generators[0],
@@ -120,7 +150,8 @@ def build(task: GenerateTask, variant: Variant, inputs: Mapping[str, Any]) -> di
         arguments["intermediate_timesteps"] = None
     sizes = {"width": task.width, "height": task.height}  # a pipeline without them goes by its picture
     sizes["max_area"] = task.width * task.height  # otherwise the pipeline rescales to about a megapixel
-    given = {**FIXED, **sizes, **_pictures(task, variant, inputs)}
+    sizes["output_resolution"] = round(math.sqrt(sizes["max_area"]))  # the same
+    given = {**FIXED, **variant.settings, **sizes, **_pictures(task, variant, inputs)}
     arguments |= {name: value for name, value in given.items() if name in parameters}
     true_cfg = _guided_by_true_cfg(variant)
     scale = {
@@ -135,6 +166,20 @@ def build(task: GenerateTask, variant: Variant, inputs: Mapping[str, Any]) -> di
     return arguments
 
 
+def _prompt(task: GenerateTask, variant: Variant) -> str:
+    """The prompt in the form that the pipeline takes: one model for editing asks for JSON."""
+    if type(variant.pipeline).__name__ in _JSON_EDITORS and _EDIT_KEY not in task.prompt:
+        return json.dumps({_EDIT_KEY: task.prompt})
+    return task.prompt
+
+
+def overlays(task: GenerateTask, variant: Variant) -> tuple[Overlay, ...]:
+    """What the task changes in the denoiser for its own passes."""
+    if variant.style is None or all(item.name != STYLE for item in task.inputs):
+        return ()
+    return (style.at(variant.style, task.ip_scale),)
+
+
 def _pictures(task: GenerateTask, variant: Variant, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs and what belongs to them, by the names the pipelines have for them.
 
@@ -147,23 +192,14 @@ def _pictures(task: GenerateTask, variant: Variant, inputs: Mapping[str, Any]) -
     if task.kind != TXT2IMG:
         given |= {"image": pictures[IMAGE], "strength": task.strength}
     if task.kind == INPAINT:
-        given["mask_image"] = pictures[MASK]
+        mask = next(name for name in _MASKS if name in variant.parameters)
+        given[mask] = pictures[MASK]
+        if mask == "control_mask":  # the model's ControlNet does the inpainting
+            given["control_image"] = given.pop("image")
     if CONTROL in pictures:
         # One for all images: the pipelines repeat a list of pictures by the number of images again.
         given["control_image" if "control_image" in variant.parameters else "image"] = inputs[CONTROL]
-        given["controlnet_conditioning_scale"] = task.control_scale
+        given[_weight_of_control(variant)] = task.control_scale
+    if STYLE in pictures:
+        given[STYLE_PARAMETER] = [inputs[STYLE]]
     return given
-
-
-def metadata(task: GenerateTask, seed: int, model: str) -> dict[str, str]:
-    """What is written into a PNG file about its making."""
-    text = {
-        "prompt": task.prompt,
-        "negative_prompt": task.negative_prompt,
-        "seed": str(seed),
-        "steps": str(task.steps),
-        "guidance_scale": f"{task.guidance_scale:g}",
-        "strength": f"{task.strength:g}" if task.kind != TXT2IMG else "",
-        "model": model,
-    }
-    return {name: value for name, value in text.items() if value}

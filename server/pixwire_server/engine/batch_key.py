@@ -22,6 +22,7 @@ class Rule(Enum):
     """How the values of one argument from several calls become one value."""
 
     ROWS = auto()  # tensor [rows, ...]: concatenated
+    ROWS_SECOND = auto()  # tensor [n, rows, ...]: concatenated along the second dimension
     TIME = (
         auto()
     )  # tensor without rows, or one value a row: expanded to rows, concatenated, moved to the module's device
@@ -43,9 +44,15 @@ ARGUMENTS: Mapping[str, Rule] = {
     "hidden_states": Rule.ROWS,
     "z": Rule.ROWS,
     "x": Rule.ROWS,
+    "h": Rule.ROWS,
+    # text to be encoded
+    "input_ids": Rule.ROWS,
+    "token_type_ids": Rule.ROWS,
     # time and guidance
     "timestep": Rule.TIME,
+    "timesteps": Rule.TIME,
     "timestep_r": Rule.TIME,
+    "timestep_ratio": Rule.TIME,
     "timestep_cond": Rule.ROWS,
     "guidance": Rule.ROWS,
     # conditioning
@@ -61,6 +68,21 @@ ARGUMENTS: Mapping[str, Rule] = {
     "text_embedding_mask_t5": Rule.ROWS,
     "pooled_projections": Rule.ROWS,
     "class_labels": Rule.ROWS,
+    "pooled_embeds": Rule.ROWS,
+    "encoder_hidden_states_llama3": Rule.ROWS_SECOND,
+    "text_encoder_layers": Rule.LEAVES,
+    "context_latents": Rule.LEAVES,
+    "text_bth": Rule.ROWS,
+    "text_lens": Rule.ROWS,
+    "segment_ids": Rule.ROWS,
+    "indicator": Rule.ROWS,
+    "prior_token_id": Rule.ROWS,
+    "prior_token_drop": Rule.ROWS,
+    "proj_embedding": Rule.ROWS,
+    "clip_text_pooled": Rule.ROWS,
+    "clip_text": Rule.ROWS,
+    "clip_img": Rule.ROWS,
+    "effnet": Rule.ROWS,
     "image_meta_size": Rule.ROWS,
     "style": Rule.ROWS,
     "original_size": Rule.ROWS,
@@ -72,6 +94,8 @@ ARGUMENTS: Mapping[str, Rule] = {
     "mid_block_additional_residual": Rule.ROWS,
     "down_block_additional_residuals": Rule.LEAVES,
     "down_intrablock_additional_residuals": Rule.LEAVES,
+    "control_type": Rule.ROWS,
+    "control_type_idx": Rule.SAME,
     "block_controlnet_hidden_states": Rule.LEAVES,
     "controlnet_block_samples": Rule.LEAVES,
     "controlnet_single_block_samples": Rule.LEAVES,
@@ -83,12 +107,13 @@ ARGUMENTS: Mapping[str, Rule] = {
     "image_rotary_emb": Rule.SHARED,
     "visual_rope_pos": Rule.SHARED,
     "text_rope_pos": Rule.SHARED,
+    "img_mask": Rule.SHARED,
     # switches
     "scale_factor": Rule.SAME,
     "skip_layers": Rule.SAME,
     "attention_kwargs": Rule.SAME,
     "cross_attention_kwargs": Rule.SAME,
-    "joint_attention_kwargs": Rule.SAME,
+    "joint_attention_kwargs": Rule.LEAVES,  # embeddings for an IP-Adapter are among them
 }
 
 _QWEN = {
@@ -99,8 +124,12 @@ _QWEN = {
 
 BY_MODEL: Mapping[str, Mapping[str, Rule]] = {
     "ZImageTransformer2DModel": {"x": Rule.LIST, "t": Rule.TIME, "cap_feats": Rule.RAGGED_LIST},
+    # What a ControlNet made for texts of one length does not fit to texts padded to another.
+    "ZImageControlNetModel": {"x": Rule.LIST, "t": Rule.TIME, "cap_feats": Rule.LIST, "control_context": Rule.ROWS},
     "QwenImageTransformer2DModel": _QWEN,
     "QwenImageControlNetModel": _QWEN,
+    "QwenImage21Transformer2DModel": {"img_shapes": Rule.REPEATED},
+    "NucleusMoEImageTransformer2DModel": {"img_shapes": Rule.REPEATED},
     "Lumina2Transformer2DModel": {"encoder_hidden_states": Rule.PADDED, "encoder_attention_mask": Rule.PADDED_MASK},
     "PixArtTransformer2DModel": {"encoder_hidden_states": Rule.PADDED, "encoder_attention_mask": Rule.PADDED_MASK},
     "ControlNetModel": {"conditioning_scale": Rule.SCALE},
@@ -111,6 +140,11 @@ BY_MODEL: Mapping[str, Mapping[str, Rule]] = {
     "AutoencoderTiny": {"generator": Rule.DROP},
 }
 
+ALONE: Mapping[str, str] = {
+    "ControlNetUnionModel": "its transformer for the control images attends across the rows of a pass",
+}
+"""Models whose rows depend on each other, so that no two requests may share a pass of them."""
+
 _INDEPENDENT = {
     Rule.PADDED: Rule.ROWS,
     Rule.PADDED_MASK: Rule.ROWS,
@@ -119,7 +153,10 @@ _INDEPENDENT = {
 }
 """What takes the place of rules by which the neighbours decide how a row's values are represented."""
 
-_LEADING = ("sample", "hidden_states", "z", "x")
+_FITTED = "controlnet_block_samples"
+"""Answers of a ControlNet; to a list of texts they are as long as the longest of them."""
+
+_LEADING = ("sample", "hidden_states", "z", "x", "h", "input_ids")
 _SCALARS = (bool, int, float, str, type(None), torch.dtype)
 _REFUSED = object()
 
@@ -185,6 +222,8 @@ def sign(
 
     `ragged` False forbids padding text to the longest of the pass: the shapes a row meets then depend on no neighbour.
     """
+    if model_class in ALONE:
+        return alone(name, ALONE[model_class])
     rows = _count_rows(arguments)
     if rows is None:
         return alone(name, f"none of {', '.join(_LEADING)} tells the number of rows")
@@ -195,6 +234,8 @@ def sign(
         rule = special.get(argument) or ARGUMENTS.get(argument)
         if not ragged and rule is not None:
             rule = _INDEPENDENT.get(rule, rule)
+        if rule is Rule.RAGGED_LIST and arguments.get(_FITTED) is not None:
+            rule = Rule.LIST
         if rule is None or (value is None and rule is not Rule.PADDED_MASK):
             if not isinstance(value, _SCALARS):
                 return alone(name, f"no rule for {argument} ({type(value).__name__})")
@@ -223,6 +264,11 @@ def _is_rows(value: Any, rows: int) -> bool:
 
 def _rows_part(value: Any, rows: int, _: Fingerprints) -> Hashable:
     return (value.dtype, value.device, tuple(value.shape[1:])) if _is_rows(value, rows) else _REFUSED
+
+
+def _rows_second_part(value: Any, rows: int, _: Fingerprints) -> Hashable:
+    fits = isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[1] == rows
+    return (value.dtype, value.device, value.shape[0], tuple(value.shape[2:])) if fits else _REFUSED
 
 
 def _time_part(value: Any, rows: int, _: Fingerprints) -> Hashable:
@@ -316,6 +362,7 @@ def _constant(value: Any) -> Hashable:
 
 _PARTS: Mapping[Rule, Callable[[Any, int, Fingerprints], Hashable]] = {
     Rule.ROWS: _rows_part,
+    Rule.ROWS_SECOND: _rows_second_part,
     Rule.TIME: _time_part,
     Rule.SHARED: _shared_part,
     Rule.LEAVES: _leaves_part,

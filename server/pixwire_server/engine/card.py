@@ -1,5 +1,6 @@
 """What a loaded pipeline can be asked for, read from its class and components."""
 
+import importlib.util
 import inspect
 import json
 import logging
@@ -9,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pixwire_server.engine.api import IMG2IMG, ModelCard
-from pixwire_server.engine.folder import ModelRefusedError
-from pixwire_server.engine.variants import LOADED, Task, Variant, inputs, kinds
+from pixwire_server.engine.families import LOADED, Task
+from pixwire_server.engine.folder import DEFAULTS_FILE, ModelRefusedError
+from pixwire_server.engine.variants import Variant, inputs, kinds
 from pixwire_server.engine.view import GUIDERS
 
 log = logging.getLogger(__name__)
-
-DEFAULTS_FILE = "pixwire_defaults.json"
 
 MAX_SIDE = 8192
 MAX_STEPS = 200
@@ -25,25 +25,24 @@ _DEFAULT_SIDE = 1024
 _REQUIRED = ("prompt", "height", "width", "num_inference_steps", "generator", "output_type", "num_images_per_prompt")
 
 _UNSUITABLE: Mapping[str, str] = {
-    "StableDiffusion3ControlNet": "it encodes the control image with noise from the global random state, not the seed",
-    "PAG": "it exchanges attention processors on the shared model",
-    "Img2Img": "it needs an image",
-    "Inpaint": "it needs an image and a mask",
-    "ControlNet": "it needs a control image",
-    "Control": "it needs a control image",
-    "Upscale": "it needs an image",
-    "InstructPix2Pix": "it needs an image",
-    "Depth2Img": "it needs an image",
-    "Edit": "it needs an image",
-    "Refiner": "it needs an image",
-    "SuperResolution": "it needs an image",
-    "Adapter": "it needs a control image",
+    "KandinskyCombined": "Kandinsky 2.1 gave way to 2.2, which is served",
+    "KandinskyImg2ImgCombined": "Kandinsky 2.1 gave way to 2.2, which is served",
+    "KandinskyInpaintCombined": "Kandinsky 2.1 gave way to 2.2, which is served",
     "Prior": "it makes embeddings, not images",
+    "Decoder": "it needs the embeddings that another pipeline makes; serve the combined pipeline",
+    "SuperResolution": "it enlarges pictures, which is no kind of task here",
+    "Upscale": "it enlarges pictures, which is no kind of task here",
+    "Refiner": "it needs the latents of another pipeline as its picture",
+    "QwenImageEditInpaint": "it makes about a megapixel, whatever size is asked for",
+    "LongCatImageEdit": "it makes about a megapixel, whatever size is asked for",
+    "Layered": "it takes a picture apart into several transparent layers",
     "Latte": "it makes videos",
-    "Combined": "it is a chain of several pipelines",
-    "KV": "it keeps attention caches in the model",
+    "ShapE": "it makes three-dimensional shapes",
 }
-"""Parts of pipeline class names, and why such a pipeline cannot share a model with other requests."""
+"""Parts of the names of classes that are in no family, and why such a pipeline cannot be served."""
+
+_PACKAGES: Mapping[str, str] = {"OmniGenPipeline": "torchvision", "Cosmos2TextToImagePipeline": "cosmos_guardrail"}
+"""Classes that do not run without a package that the server does not bring along."""
 
 _GUIDER_CLASSES = (
     "ClassifierFreeGuidance",
@@ -67,12 +66,13 @@ _OVERRIDES: Mapping[str, tuple[type[int] | type[float], float, float]] = {
     "height": (int, 16, MAX_SIDE),
     "max_width": (int, 16, MAX_SIDE),
     "max_height": (int, 16, MAX_SIDE),
+    "control_mode": (int, 0, 31),
 }
 """Numbers in `pixwire_defaults.json`: type, least, greatest. Its one other key is `name`."""
 
 
 def check_pipeline_class(pipeline_class: Any) -> None:
-    """Raise ModelRefusedError unless the class makes images of a text alone, one denoiser call at a time."""
+    """Raise ModelRefusedError unless the class makes images of a text, or is one of `families`."""
     name = pipeline_class.__name__
     if name in LOADED:
         return
@@ -80,7 +80,9 @@ def check_pipeline_class(pipeline_class: Any) -> None:
         raise ModelRefusedError(f"{name} cannot be served: diffusers has deprecated it.")
     for part, why in _UNSUITABLE.items():
         if part in name:
-            raise ModelRefusedError(f"{name} cannot be served: {why}. Served are plain text-to-image pipelines.")
+            raise ModelRefusedError(f"{name} cannot be served: {why}. Served are pipelines that make images of a text.")
+    if (package := _PACKAGES.get(name, "")) and importlib.util.find_spec(package) is None:
+        raise ModelRefusedError(f"{name} cannot be served: it does not run without the package {package}.")
     parameters = inspect.signature(pipeline_class.__call__).parameters
     missing = [parameter for parameter in _REQUIRED if parameter not in parameters]
     if missing:
@@ -121,8 +123,8 @@ def check_pipeline(pipeline: Any) -> None:
 
 def denoiser(pipeline: Any) -> Any:
     """The model that is called in every step; None when there is none the engine knows."""
-    transformer = getattr(pipeline, "transformer", None)
-    return transformer if transformer is not None else getattr(pipeline, "unet", None)
+    parts = (getattr(pipeline, name, None) for name in ("transformer", "unet", "decoder"))
+    return next((part for part in parts if part is not None), None)
 
 
 def describe(pipeline: Any, found: Mapping[Task, Variant], folder: Path, dtype: str) -> ModelCard:
@@ -163,6 +165,14 @@ def describe(pipeline: Any, found: Mapping[Task, Variant], folder: Path, dtype: 
     )
 
 
+def call_settings(pipeline: Any, folder: Path) -> dict[str, Any]:
+    """Arguments of every call that the operator chose: which of its kinds of control image a ControlNet for several
+    is given (`control_mode`; the first one unless another is chosen). Raises ModelRefusedError."""
+    chosen = read_overrides(folder / DEFAULTS_FILE).get("control_mode")
+    several = "ControlNetUnion" in type(pipeline).__name__
+    return {"control_mode": chosen or 0} if several or chosen is not None else {}
+
+
 def _default_strength(found: Mapping[Task, Variant]) -> float:
     """The family's own for image to image; 1 where there is none to choose."""
     variant = found.get((IMG2IMG, False))
@@ -195,8 +205,16 @@ def read_overrides(path: Path) -> dict[str, Any]:
     return values
 
 
+_SCALES = ("vae_scale_factor", "vae_scale_factor_spatial", "movq_scale_factor")
+
+_MULTIPLES: Mapping[str, int] = {
+    "QwenImage21": 32, "Ideogram4": 16, "Kandinsky3": 64, "KandinskyV22": 64, "StableCascade": 128, "GlmImage": 32,
+}  # fmt: skip
+"""Families whose pipelines round sizes further than their models need, by the beginning of the class name."""
+
+
 def _vae_scale(pipeline: Any) -> int:
-    return int(getattr(pipeline, "vae_scale_factor", 1))
+    return int(next((getattr(pipeline, name) for name in _SCALES if hasattr(pipeline, name)), 1))
 
 
 def _size_multiple(pipeline: Any, model: Any) -> int:
@@ -206,12 +224,18 @@ def _size_multiple(pipeline: Any, model: Any) -> int:
     patch = max(patch) if isinstance(patch, list | tuple) else patch
     if hasattr(pipeline, "_pack_latents") or hasattr(pipeline, "_patchify_latents"):
         patch = max(patch, 2)  # done by the pipeline, not the model
-    return math.lcm(_vae_scale(pipeline) * int(patch), 8)
+    own = next((value for stem, value in _MULTIPLES.items() if type(pipeline).__name__.startswith(stem)), 1)
+    return math.lcm(_vae_scale(pipeline) * int(patch), own, 8)
 
 
 def _default_size(pipeline: Any, model: Any, multiple: int) -> tuple[int, int]:
     """Height and width the model was made for, in pixels, as its pipeline derives them."""
-    sample = getattr(pipeline, "default_sample_size", None) or model.config.get("sample_size")
+    named = inspect.signature(type(pipeline).__call__).parameters
+    sides = [named[name].default for name in ("height", "width") if name in named]
+    if not any(hasattr(pipeline, name) for name in _SCALES) and all(isinstance(side, int) for side in sides) and sides:
+        return _rounded(sides[0], multiple), _rounded(sides[-1], multiple)
+    own = pipeline.config.get("default_sample_size") or pipeline.__dict__.get("default_sample_size")
+    sample = own or model.config.get("sample_size")
     if sample is None:
         return _DEFAULT_SIDE // multiple * multiple, _DEFAULT_SIDE // multiple * multiple
     height, width = (sample, sample) if isinstance(sample, int) else sample

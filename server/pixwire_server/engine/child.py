@@ -5,7 +5,7 @@ once, in the middle of whatever it computes. The writer keeps a slow parent from
 """
 
 import contextlib
-import json
+import ctypes
 import logging
 import os
 import queue
@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pixwire_server.engine import cost_file
 from pixwire_server.engine.api import (
     EXIT_REFUSED,
     Command,
@@ -29,7 +29,8 @@ from pixwire_server.engine.api import (
     Report,
     Shutdown,
 )
-from pixwire_server.engine.folder import ModelRefusedError, check_folder
+from pixwire_server.engine.codec import config_from_json
+from pixwire_server.engine.folder import ModelRefusedError, check_folders
 from pixwire_server.engine.link import Decoder, encode
 
 if TYPE_CHECKING:
@@ -39,20 +40,34 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 _READ_SIZE = 1 << 16
+_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
     """`python -m pixwire_server.engine FD CONFIG`: serve on the inherited socket FD; CONFIG is EngineConfig as JSON."""
+    _die_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM):
         # A terminal's Ctrl-C and a service manager's stop reach the whole group, but draining is the parent's decision.
         signal.signal(number, signal.SIG_IGN)
     link = Link(socket.socket(fileno=int(arguments[0])))
-    config = EngineConfig(**json.loads(arguments[1]))
+    config = config_from_json(arguments[1])
     _configure_logging(config.log_level)
     try:
         return _serve(link, config)
     finally:
         link.close()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies. The reader sees that, too, but not while this process is
+    stopped or hangs in a driver. Linux only.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before that
+        os._exit(0)
 
 
 class Link:
@@ -117,28 +132,27 @@ class Link:
 
 def _serve(link: Link, config: EngineConfig) -> int:
     try:
-        check_folder(Path(config.model_dir))
-        # Late imports: torch takes seconds, and by now signals, reader and the folder are taken care of.
-        from pixwire_server.engine.loader import load, quiet_libraries
+        check_folders(config.models)
+        # Late imports: torch takes seconds, and by now signals, reader and the folders are taken care of.
+        from pixwire_server.engine.loader import quiet_libraries
+        from pixwire_server.engine.models import Models
         from pixwire_server.engine.service import Service
 
         quiet_libraries()
+        os.nice(config.niceness)
         _set_threads(config)
-        model = load(config)
+        models = Models(budget=config.memory_budget, cache_dir=config.cache_dir, emit=link.emit, wake=link.wake)
+        infos = models.begin(config)
     except ModelRefusedError as error:
         log.error("%s", error)
         link.emit(Refused(str(error)))
         return EXIT_REFUSED
-    service = Service(model, link.emit, max_rows=config.max_rows, exact=config.exact, wake=link.wake)
-    card = model.card
-    log.info("%s (%s) on %s in %s, %s mode", card.name, card.pipeline_class, card.device, card.dtype, _mode(config))
-    link.emit(Ready(card))
+    costs = cost_file.load(config)
+    service = Service(models, link.emit, max_rows=config.max_rows, exact=config.exact, costs=costs, wake=link.wake)
+    log.info("%d models, %s mode", len(infos), "exact" if config.exact else "fast")
+    link.emit(Ready(infos))
     _loop(link, service, Pulse(link.emit))
     return 0
-
-
-def _mode(config: EngineConfig) -> str:
-    return "exact" if config.exact else "fast"
 
 
 class Pulse:
@@ -175,15 +189,10 @@ def _loop(link: Link, service: "Service", pulse: Pulse) -> None:
 
 
 def _set_threads(config: EngineConfig) -> None:
-    """Exact mode computes with one thread: several divide the rows of a pass among them, and what a row rounds to then
-    depends on its place (ARCHITECTURE.md, "Same seed, same image")."""
+    """As configured, or as many as there are cores for this process, unless the environment says otherwise."""
     import torch
 
-    if config.exact:
-        if config.threads > 1:
-            log.warning("exact mode computes with one thread; threads = %d is not used", config.threads)
-        torch.set_num_threads(1)
-    elif config.threads > 0 or "OMP_NUM_THREADS" not in os.environ:
+    if config.threads > 0 or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(config.threads or usable_cores())
 
 

@@ -22,7 +22,9 @@ def gather(calls: Sequence[Call]) -> dict[str, Any]:
     joined: dict[str, Any] = {}
     for name, rule in first.signature.rules.items():
         values = [call.arguments[name] for call in calls]
-        if rule is Rule.TIME:
+        if rule is Rule.SHARED:
+            joined[name] = _join_shared(values, first.signature.rows)
+        elif rule is Rule.TIME:
             joined[name] = _join_time(values, [call.signature.rows for call in calls], device)
         elif rule is Rule.SCALE:
             joined[name] = _join_scales(calls, name)
@@ -37,6 +39,10 @@ def _join_rows(values: Sequence[torch.Tensor]) -> torch.Tensor:
     return values[0] if len(values) == 1 else torch.cat(list(values))
 
 
+def _join_second(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    return values[0] if len(values) == 1 else torch.cat(list(values), dim=1)
+
+
 def _join_first(values: Sequence[Any]) -> Any:
     return values[0]
 
@@ -49,9 +55,13 @@ def _join_lists(values: Sequence[list[Any]]) -> list[Any]:
     return [row for rows in values for row in rows]
 
 
-def _join_shared(values: Sequence[Any]) -> Any:
-    first = values[0]
-    return _join_rows(values) if isinstance(first, torch.Tensor) and first.ndim == 3 else first
+def _join_shared(values: Sequence[Any], rows: int) -> Any:
+    """Positions given once a row are joined (see `batch_key`), tables of positions are the same for all."""
+    return _join_rows(values) if _is_given_by_row(values[0], rows) else values[0]
+
+
+def _is_given_by_row(value: Any, rows: int) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 3 and value.shape[0] == rows
 
 
 def _join_leaves(values: Sequence[Any]) -> Any:
@@ -111,7 +121,7 @@ def _pad_second(value: torch.Tensor, length: int) -> torch.Tensor:
 
 _JOIN: Mapping[Rule, Callable[[Sequence[Any]], Any]] = {
     Rule.ROWS: _join_rows,
-    Rule.SHARED: _join_shared,
+    Rule.ROWS_SECOND: _join_second,
     Rule.LEAVES: _join_leaves,
     Rule.LIST: _join_lists,
     Rule.RAGGED_LIST: _join_lists,
@@ -128,15 +138,20 @@ _LIST_ROWS = (Rule.LIST, Rule.RAGGED_LIST, Rule.REPEATED)
 def pick(joined: Mapping[str, Any], rules: Mapping[str, Rule], rows: Sequence[int]) -> dict[str, Any]:
     """The joined arguments of these rows only, in this order; a row may be named more than once (padding)."""
     index = list(rows)
+    total = next(len(joined[name]) for name, rule in rules.items() if rule in (Rule.ROWS, Rule.LIST))
 
     def take(value: Any, rule: Rule) -> Any:
         if value is None:
             return None
         if rule in _LIST_ROWS:
             return [value[row] for row in index]
+        if rule is Rule.ROWS_SECOND:
+            return value[:, index]
         if rule is Rule.LEAVES:
             return pytree.tree_map(lambda leaf: leaf[index] if isinstance(leaf, torch.Tensor) else leaf, value)
-        if isinstance(value, torch.Tensor) and (rule in _TENSOR_ROWS or (rule is Rule.SHARED and value.ndim == 3)):
+        if isinstance(value, torch.Tensor) and (
+            rule in _TENSOR_ROWS or (rule is Rule.SHARED and _is_given_by_row(value, total))
+        ):
             return value[index]
         return value
 
@@ -175,7 +190,7 @@ def scatter(output: Any, sizes: Sequence[int], in_lists: bool) -> list[Any]:
 def _divide(leaf: Any, sizes: Sequence[int], total: int) -> Sequence[Any]:
     if leaf is None:
         return [None] * len(sizes)
-    if _is_gaussian(leaf):
+    if is_gaussian(leaf):
         parts = _divide(leaf.parameters, sizes, total)
         return [type(leaf)(part, deterministic=leaf.deterministic) for part in parts]
     if isinstance(leaf, list):
@@ -186,7 +201,7 @@ def _divide(leaf: Any, sizes: Sequence[int], total: int) -> Sequence[Any]:
     raise NotRowsError(f"an answer of {type(leaf).__name__} {tuple(getattr(leaf, 'shape', ()))} has no {total} rows")
 
 
-def _is_gaussian(leaf: Any) -> bool:
+def is_gaussian(leaf: Any) -> bool:
     """A VAE's answer to an image, from which the pipeline samples; made of its parameters alone."""
     return type(leaf).__name__ == "DiagonalGaussianDistribution"
 
@@ -197,7 +212,7 @@ def _joined(parts: Sequence[Any]) -> Any:
         return None
     if isinstance(first, list):
         return _join_lists(parts)
-    if _is_gaussian(first):
+    if is_gaussian(first):
         return type(first)(_join_rows([part.parameters for part in parts]), deterministic=first.deterministic)
     return _join_rows(parts)
 

@@ -1,7 +1,8 @@
 """Prompt embeddings by text: the same prompt is encoded once."""
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,16 @@ class EncodeCache:
         self.hits = 0
         self.misses = 0
         self._entries: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self.pending: set[Hashable] = set()
+
+    @contextlib.contextmanager
+    def encoding(self, key: Hashable) -> Iterator[None]:
+        """While it lasts, `key` is in `pending`: somebody is about to remember its answer, or to fail."""
+        self.pending.add(key)
+        try:
+            yield
+        finally:
+            self.pending.discard(key)
 
     def get(self, key: Hashable) -> tuple[Any] | None:
         """The answer in a one-element tuple, or None."""

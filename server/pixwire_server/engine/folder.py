@@ -5,21 +5,42 @@ nothing in them can run code.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-INDEX = "model_index.json"
+from pixwire_server.engine.families import SEEING
+from pixwire_server.engine.settings import ModelSettings
 
-DROPPED = ("safety_checker", "feature_extractor", "image_encoder")
+INDEX = "model_index.json"
+DEFAULTS_FILE = "pixwire_defaults.json"
+
+DROPPED = ("safety_checker", "watermarker", "feature_extractor", "image_encoder")
 """Components that are not loaded: a text-to-image request never calls them, and the mistakes of a safety checker would
-be black images without a reason."""
+be black images without a reason. Classes that see with one of the last two keep it."""
 
 _LIBRARIES = ("diffusers", "transformers")
+_PACKAGES = ("stable_diffusion", "kolors", "stable_cascade", "wuerstchen", "kandinsky", "deepfloyd_if")
+"""Packages of diffusers' own pipelines, which it looks into before it would look for files."""
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 
 class ModelRefusedError(Exception):
     """This model folder cannot be served; the text tells the operator why and what would help."""
+
+
+def check_folders(models: Iterable[ModelSettings]) -> None:
+    """Raise ModelRefusedError when none of these folders is safe to load; the others are refused one by one later."""
+    problems = []
+    for settings in models:
+        try:
+            check_folder(Path(settings.path))
+        except ModelRefusedError as error:
+            problems.append(str(error))
+        else:
+            return
+    if problems:
+        raise ModelRefusedError("; ".join(problems))
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -37,15 +58,38 @@ def check_folder(folder: Path) -> dict[str, Any]:
         raise ModelRefusedError(
             f"{path} names no pipeline class of diffusers; pipelines with code of their own are not loaded"
         )
-    for name, entry in index.items():
-        if name.startswith("_") or not isinstance(entry, list) or entry[0] is None or name in DROPPED:
-            continue
-        if entry[0] not in _LIBRARIES:
+    for name in components(index):
+        library = index[name][0]
+        if library not in (*_LIBRARIES, *_PACKAGES):
             raise ModelRefusedError(
-                f"{path}: component {name} comes from {entry[0]!r}; only {' and '.join(_LIBRARIES)} are loaded"
+                f"{path}: component {name} comes from {library!r}; only {' and '.join(_LIBRARIES)} are loaded"
             )
         _check_component(folder / name)
     return index
+
+
+def left_out(index: dict[str, Any], name: str) -> bool:
+    """Whether this component of an index is not loaded."""
+    return name in DROPPED[:2] or (name in DROPPED and index.get("_class_name") not in SEEING)
+
+
+def components(index: dict[str, Any]) -> list[str]:
+    """The names of the components that are loaded."""
+    return [
+        name
+        for name, entry in index.items()
+        if not name.startswith("_") and isinstance(entry, list) and entry[0] is not None and not left_out(index, name)
+    ]
+
+
+def own_name(folder: Path) -> str:
+    """What the model is called when nobody says otherwise: as its defaults file says, or as its folder is named."""
+    try:
+        values = json.loads((folder / DEFAULTS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = None
+    name = values.get("name") if isinstance(values, dict) else None
+    return name if isinstance(name, str) and name else folder.resolve().name
 
 
 def _check_component(folder: Path) -> None:

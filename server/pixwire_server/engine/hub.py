@@ -9,6 +9,8 @@ the wrong mode for each other if it were ever on. For the same reason nothing he
 """
 
 import itertools
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -17,8 +19,11 @@ from greenlet import greenlet  # type: ignore[import-untyped]  # it ships none
 from pixwire_server.engine.encode_cache import EncodeCache
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import ENDED, Call, Request, RequestCancelled, StepMoment
+from pixwire_server.engine.stopwatch import Stopwatch
+from pixwire_server.engine.tally import Tally
 from pixwire_server.engine.view import make_view
-from pixwire_server.scheduling.composition import DECODE, Streak, Waiting, choose
+from pixwire_server.scheduling.composition import DECODE, ENCODE, Streak, Waiting, choose
+from pixwire_server.scheduling.ranking import level
 
 ENCODE_CACHE_BYTES = 256 << 20
 
@@ -40,12 +45,21 @@ class Hub:
     """Residents and their passes. One thread only; no method waits for anything but computation."""
 
     def __init__(
-        self, pipeline: Any, runner: PassRunner, observer: Observer, *, encode_cache_bytes: int = ENCODE_CACHE_BYTES
+        self,
+        pipeline: Any,
+        runner: PassRunner,
+        observer: Observer,
+        *,
+        encode_cache_bytes: int = ENCODE_CACHE_BYTES,
+        tally: Tally | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner = runner
         self.encode_cache = EncodeCache(encode_cache_bytes)
         self._pipeline = pipeline
         self._observer = observer
+        self._tally = tally or Tally()
+        self._clock = clock
         self._residents: dict[int, tuple[Request, greenlet]] = {}
         self._orders = itertools.count()
         self._streak = Streak()
@@ -82,9 +96,10 @@ class Hub:
 
     def tick(self) -> bool:
         """Run one pass. False when nothing is parked, that is, when there are no residents."""
+        begin, now = time.perf_counter(), self._clock()
         calls = [request.parked for request, _ in self._residents.values() if request.parked is not None]
-        waiting = [Waiting(c.order, c.stage, c.signature.key, c.signature.rows, self.runner.cap(c)) for c in calls]
-        group = [calls[index] for index in choose(waiting, self._streak)]
+        waiting = [self._waiting(call, now) for call in calls]
+        group = [calls[index] for index in choose(waiting, self._streak, now)]
         if not group:
             return False
         self._streak = self._streak.then(group[0].stage)
@@ -93,8 +108,30 @@ class Hub:
             for call in group:
                 request, thread = self._residents[call.request.handle]
                 request.parked = None
-                self._let_run(request, thread)
+                if call.stage == ENCODE and not call.arguments:
+                    self._let_encode(call, thread)
+                else:
+                    self._let_run(request, thread)
+        self._tally.turned(time.perf_counter() - begin)
         return True
+
+    def _waiting(self, call: Call, now: float) -> Waiting:
+        """What the choice of the next pass looks at."""
+        standing, signature, cap = call.request.standing, call.signature, self.runner.cap(call)
+        urgency = level(standing.priority, standing.due, now)
+        knee = self._tally.knee(call, cap)
+        return Waiting(call.order, call.stage, signature.key, signature.rows, cap, urgency, standing.due, knee)
+
+    def _let_encode(self, call: Call, thread: greenlet) -> None:
+        """The request encodes its text itself: measured from outside, unless somebody has encoded it meanwhile or its
+        text encoders park in their turn.
+        """
+        known, watch = self.encode_cache.hits, Stopwatch()
+        self._let_run(call.request, thread)
+        watch.stop()
+        parked = call.request.parked
+        if self.encode_cache.hits == known and (parked is None or parked.stage != ENCODE):
+            self._tally.seen(call, [call], 1, watch)
 
     # ------------------------------------------------------------------------------ greenlets
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from pixwire_server.engine.api import MASK, GenerateTask, TaskInput
+from pixwire_server.engine.api import MASK, STYLE, GenerateTask, TaskInput
 from pixwire_server.engine.arguments import InvalidTaskError
 
 MAX_PIXELS = 64 << 20
 """Larger pictures are refused before they are unpacked: a file of kilobytes can hold gigabytes of one colour."""
+
+MAX_STYLE_SIDE = 1024
+"""Pictures for an IP-Adapter are seen at a few hundred pixels; larger ones are brought down to this first."""
 
 _FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 _WIDE_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -17,6 +20,8 @@ _WIDE_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 def read(task: GenerateTask) -> dict[str, Image.Image]:
     """The pictures by name, `width` x `height`: RGB with Lanczos, masks 8-bit grey with the nearest pixel.
+
+    A picture for the look keeps its own size up to `MAX_STYLE_SIDE`: where it shows what is no matter.
 
     Raises InvalidTaskError for what is no picture of the announced type, OSError when a file cannot be read.
     """
@@ -59,4 +64,8 @@ def _upright(picture: Image.Image) -> Image.Image:
 def _fitted(item: TaskInput, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     if item.name == MASK:
         return picture.convert("L").resize(size, Image.Resampling.NEAREST)
+    if item.name == STYLE:
+        kept = picture.convert("RGB")
+        kept.thumbnail((MAX_STYLE_SIDE, MAX_STYLE_SIDE), Image.Resampling.LANCZOS)
+        return kept
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

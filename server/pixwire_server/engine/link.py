@@ -6,7 +6,8 @@ there are no versions and a malformed frame is a bug, raised as `LinkError`.
 
 import struct
 
-from pixwire_server.engine.api import Buffer, Message, from_wire, to_wire
+from pixwire_server.engine.api import Message
+from pixwire_server.engine.codec import Buffer, from_wire, to_wire
 
 _PREFIX = struct.Struct("!IQ")
 _MAX_HEAD = 16 << 20

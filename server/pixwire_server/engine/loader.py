@@ -1,46 +1,77 @@
 """Loading a model folder that `folder` found safe, and preparing the pipeline to be shared."""
 
+import contextlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pixwire_server.engine.api import EngineConfig, ModelCard
-from pixwire_server.engine.card import check_pipeline, check_pipeline_class, describe
-from pixwire_server.engine.folder import DROPPED, INDEX, ModelRefusedError, check_folder
+from pixwire_server.engine import style, tuning, weights
+from pixwire_server.engine.api import ModelCard, ModelSettings
+from pixwire_server.engine.card import call_settings, check_pipeline, check_pipeline_class, describe
+from pixwire_server.engine.families import Task
+from pixwire_server.engine.folder import INDEX, ModelRefusedError, check_folder, left_out
+from pixwire_server.engine.gate import Gate, open_while_reading
 from pixwire_server.engine.previews import Previewer, fit
-from pixwire_server.engine.variants import Task, Variant, variants
+from pixwire_server.engine.variants import Variant, variants
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A pipeline ready to serve, and everything else that can be done with its components."""
+    """A pipeline ready to serve, and everything else that can be done with its components. `bytes`: its weights."""
 
     pipeline: Any
     card: ModelCard
     variants: Mapping[Task, Variant]
     previewer: Previewer | None
+    bytes: int = 0
+    compiled: bool = False
 
 
-def load(config: EngineConfig) -> LoadedModel:
-    """Load `config.model_dir`. Raises ModelRefusedError when it can never be served as configured."""
-    folder = Path(config.model_dir)
+def load(settings: ModelSettings, gate: Gate | None = None) -> LoadedModel:
+    """Load a model. Raises ModelRefusedError when it can never be served as configured.
+
+    May run in a thread of its own: it passes `gate` while other threads must not compute, see there.
+    """
+    folder = Path(settings.path)
     index = check_folder(folder)
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.dtype, device)
-    pipeline = _from_pretrained(folder, index, dtype)
-    check_pipeline(pipeline)
-    _prepare(pipeline, device)
-    found = variants(pipeline)
-    card = describe(pipeline, found, folder, str(dtype).removeprefix("torch."))
-    return LoadedModel(pipeline, card, found, fit(pipeline))
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
+    for paths in weights.files(folder, index).values():
+        for path in paths:
+            weights.header(path)
+    gate = gate or Gate()
+    with gate:
+        pipeline = _from_pretrained(folder, index, dtype, gate)
+        check_pipeline(pipeline)
+        with gate.open():
+            _prepare(pipeline, device, settings.offload)
+        tuning.apply(pipeline, settings, device, dtype)
+        look = style.load(pipeline, folder)
+        found = variants(pipeline, look, call_settings(pipeline, folder))
+        described = describe(pipeline, found, folder, str(dtype).removeprefix("torch."))
+        card = named(replace(described, device=str(device)), settings)
+        with gate.open():
+            return LoadedModel(pipeline, card, found, fit(pipeline), tuning.size(pipeline), settings.compile != "off")
+
+
+def named(card: ModelCard, settings: ModelSettings) -> ModelCard:
+    """The card under the configured name, where one is configured."""
+    return replace(card, name=settings.name) if settings.name else card
+
+
+def expected_bytes(settings: ModelSettings) -> int:
+    """Bytes that the model will have in memory, from the headers of its files. Raises ModelRefusedError."""
+    folder = Path(settings.path)
+    width = choose_dtype(settings.dtype, choose_device(settings.device)).itemsize
+    return weights.size(folder, check_folder(folder), width, None if settings.quantization == "none" else 1)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -80,46 +111,60 @@ def quiet_libraries() -> None:
         library.utils.logging.disable_progress_bar()
 
 
-def _from_pretrained(folder: Path, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
+def pipeline_class(folder: Path, index: Mapping[str, Any]) -> Any:
+    """The class that the index names. Raises ModelRefusedError when diffusers has none or it cannot be served."""
     import diffusers
 
     name = index["_class_name"]
-    pipeline_class = getattr(diffusers, name, None)
-    if pipeline_class is None or not issubclass(pipeline_class, diffusers.DiffusionPipeline):
+    found = getattr(diffusers, name, None)
+    if found is None or not issubclass(found, diffusers.DiffusionPipeline):
         raise ModelRefusedError(
             f"{folder / INDEX}: diffusers {diffusers.__version__} has no pipeline {name}; a newer one may"
         )
-    check_pipeline_class(pipeline_class)
-    dropped = {component: None for component in DROPPED if _loads(index, component)}
+    check_pipeline_class(found)
+    return found
+
+
+def dropped(index: Mapping[str, Any]) -> dict[str, None]:
+    """The components that are left out, as arguments of `from_pretrained`."""
+    given = (name for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None)
+    return {name: None for name in given if left_out(dict(index), name)}
+
+
+@contextlib.contextmanager
+def reasons(folder: Path, name: str) -> Iterator[None]:
+    """Turns what the libraries raise for a folder they cannot load into ModelRefusedError."""
     try:
-        return pipeline_class.from_pretrained(
+        yield
+    except ModelRefusedError:
+        raise
+    except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ModelRefusedError(f"{folder} cannot be loaded as {name}: {type(error).__name__}: {error}") from error
+
+
+def _from_pretrained(folder: Path, index: Mapping[str, Any], dtype: torch.dtype, gate: Gate) -> Any:
+    kind = pipeline_class(folder, index)
+    with reasons(folder, kind.__name__), open_while_reading(gate) as missing:
+        pipeline = kind.from_pretrained(
             str(folder),
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
-            variant=_variant(folder, index),
+            variant=weights.variant(folder, index),
             low_cpu_mem_usage=importlib.util.find_spec("accelerate") is not None,
-            **dropped,
+            **dropped(index),
         )
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise ModelRefusedError(f"{folder} cannot be loaded as {name}: {error}") from error
+    if missing:
+        some = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise ModelRefusedError(f"{folder}: the files lack {len(missing)} weights ({some}); copy the folder anew")
+    return pipeline
 
 
-def _loads(index: Mapping[str, Any], component: str) -> bool:
-    entry = index.get(component)
-    return isinstance(entry, list) and entry[0] is not None
-
-
-def _variant(folder: Path, index: Mapping[str, Any]) -> str | None:
-    """`fp16` when the denoiser exists as that variant only."""
-    names = [
-        path.name for part in ("unet", "transformer") if part in index for path in (folder / part).glob("*.safetensors")
-    ]
-    return "fp16" if names and all(".fp16" in name for name in names) else None
-
-
-def _prepare(pipeline: Any, device: torch.device) -> None:
-    pipeline.to(device)
+def _prepare(pipeline: Any, device: torch.device, offload: str) -> None:
+    if offload == "none":  # else the hooks that `tuning` sets move it, part by part
+        pipeline.to(device)
     vae = getattr(pipeline, "vae", None)
     if vae is not None and vae.dtype == torch.float16 and vae.config.get("force_upcast"):
         # The pipeline would widen the shared VAE for one decode and narrow it again under the others' feet.

@@ -1,25 +1,25 @@
 """Forward passes: one group of calls in, every call with its result or its error out.
 
-Two modes. *Fast*: the rows of the group in one pass, or in as few as its row cap allows. *Exact*: every denoiser pass
-has exactly `max_rows` rows, filled up with copies, and every pass of the VAE exactly one, because kernels choose their
-order of summation by the number of rows and their layout in memory: with one for everybody no image depends on its
-neighbours.
+Two modes. *Fast*: the rows of the group in one pass, or in as few as its row cap allows. *Exact*: the same, but only in
+numbers of rows that give the bits of all others (`exactness`), and every pass of the VAE has one row. Kernels choose
+their order of summation by the number of rows and their layout in memory, so an image would depend on its neighbours.
 
 When a shared pass fails its calls are retried alone, so that only the culprit fails. When memory runs out the rows of
 a pass are halved, and the smaller cap is remembered for that batch key.
 """
 
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from pixwire_server.engine import collate
-from pixwire_server.engine.adapters import Adapters
-from pixwire_server.engine.request import Call
+from pixwire_server.engine.exactness import CANONICAL_ROWS, Exactness
+from pixwire_server.engine.request import TURN, Call
+from pixwire_server.engine.stopwatch import Stopwatch
 from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+Seen = Callable[[Call, Sequence[Call], int, Stopwatch], None]
+"""Hears of every pass that was computed: whose call was run, for whom, with how many rows, and what it took."""
+
+
 class PassRunner:
     """Runs groups of calls of one key. Not thread-safe: belongs to the denoise thread."""
 
-    def __init__(self, max_rows: int, exact: bool, adapters: Adapters | None = None) -> None:
-        self.adapters = adapters
+    def __init__(self, max_rows: int, exact: bool, seen: Seen = lambda *ignored: None) -> None:
+        self.seen = seen
         self.max_rows = max_rows
         self.exact = exact
+        self.exactness = Exactness()
         self.passes = 0
         self.rows = 0
         self._learned: OrderedDict[Hashable, int] = OrderedDict()
@@ -56,7 +61,11 @@ class PassRunner:
             return call.signature.rows
         cap = self.max_rows
         if call.stage in VAE_CELLS:
-            cap = 1 if self.exact else min(cap, max(1, VAE_CELLS[call.stage] // _cells(call.arguments)))
+            cells = _cells(call.arguments)
+            if self.exact:
+                cap = 1
+            elif cells:
+                cap = min(cap, max(1, VAE_CELLS[call.stage] // cells))
         return min(cap, self._learned.get(call.signature.key, cap))
 
     def run(self, group: Sequence[Call]) -> None:
@@ -88,14 +97,27 @@ class PassRunner:
                     call.result = result
                 return
             except Exception as error:
-                tried = cap if self._fills_up(first) else min(cap, sum(call.signature.rows for call in group))
-                if not is_out_of_memory(error) or tried <= 1 or first.signature.alone:
+                tried = min(cap, max(sum(call.signature.rows for call in group), self._least(first)))
+                divisible = tried > 1 and not first.signature.alone
+                if not is_out_of_memory(error) or not (divisible or _may_be_tiled(first)):
                     raise
-            self._lower_cap(first, tried // 2)  # outside the except block: its traceback holds the pass's tensors
+            # Outside the except block: its traceback holds the pass's tensors.
+            if divisible:
+                self._lower_cap(first, tried // 2)
+            else:
+                _tile(first)
 
-    def _fills_up(self, call: Call) -> bool:
-        """Whether passes of this call are filled up to their cap with copies."""
+    def _exactly(self, call: Call) -> bool:
+        """Whether the number of rows must not show in the answer of this call."""
         return self.exact and call.stage == DENOISE
+
+    def _fills(self, call: Call) -> bool:
+        """Whether passes of this call are filled up with copies to a few sizes, for which the model is compiled."""
+        return call.request.fill is not None and call.stage == DENOISE
+
+    def _least(self, call: Call) -> int:
+        """Rows that its smallest pass may have."""
+        return CANONICAL_ROWS if self._exactly(call) else 1
 
     def _lower_cap(self, call: Call, cap: int) -> None:
         _remember(self._learned, call.signature.key, cap)
@@ -115,47 +137,80 @@ class PassRunner:
         arguments = collate.gather(group)
         sizes = [call.signature.rows for call in group]
         total, rules = sum(sizes), first.signature.rules
-        padded = self._fills_up(first)
-        if total <= cap and not padded:
+        if total <= cap and not self._exactly(first) and not self._fills(first):
             output = self._forward(first, arguments, group, total)
             return [output] if len(group) == 1 else collate.scatter(output, sizes, collate.answers_in_lists(rules))
-        return self._in_slices(group, arguments, cap, padded)
-
-    def _in_slices(self, group: Sequence[Call], arguments: Mapping[str, Any], cap: int, padded: bool) -> list[Any]:
-        """Passes of at most (padded: exactly) `cap` rows one after the other, their answers joined and divided."""
-        sizes = [call.signature.rows for call in group]
-        rules = group[0].signature.rules
         in_lists = collate.answers_in_lists(rules)
-        outputs = []
-        for start in range(0, sum(sizes), cap):
-            end = min(start + cap, sum(sizes))
-            filling = [end - 1] * (cap - (end - start) if padded else 0)
-            rows = [*range(start, end), *filling]
-            output = self._forward(
-                group[0], collate.pick(arguments, rules, rows), _within(group, start, end), len(rows)
-            )
-            if filling:
-                output = collate.scatter(output, [end - start, len(filling)], in_lists)[0]
-            outputs.append(output)
+        outputs = [
+            self._slice(group, arguments, range(start, min(start + cap, total)), cap) for start in range(0, total, cap)
+        ]
         return collate.scatter(collate.concatenate(outputs, in_lists), sizes, in_lists)
+
+    def _slice(self, group: Sequence[Call], arguments: Mapping[str, Any], rows: range, cap: int) -> Any:
+        """The answer for some rows of the joined arguments."""
+        passes = _Passes(self, group, arguments, rows)
+        if self._exactly(group[0]):
+            return self.exactness.compute(group[0].signature.key, len(rows), cap, passes)
+        fill = group[0].request.fill
+        return passes(fill(len(rows), cap) if fill is not None and self._fills(group[0]) else len(rows))
 
     def _forward(self, call: Call, arguments: Mapping[str, Any], sharers: Sequence[Call], rows: int) -> Any:
         """The real call. Its cost is accounted to everybody in it once it has succeeded."""
-        if self.adapters is not None and call.stage != DECODE:
-            self.adapters.switch(call.request.adapters)
-        if self.exact:
-            arguments = collate.contiguous(arguments)
-        start = time.perf_counter()
-        output = call.run(**arguments)
-        elapsed = (time.perf_counter() - start) * 1000
-        if arguments or call.stage != ENCODE:  # a text is encoded after the turn was given, see `view`
-            log.debug("pass %s requests=%d rows=%d %.1f ms", call.name, len(sharers), rows, elapsed)
+        if call.request.switch is not None and call.stage != DECODE:
+            call.request.switch(call.request.adapters)
+        watch = Stopwatch()
+        output = self._compute(call, arguments)
+        watch.stop()
+        if call.name != TURN:
+            log.debug("pass %s requests=%d rows=%d %.1f ms", call.name, len(sharers), rows, watch.processor * 1000)
+            self.seen(call, sharers, rows, watch)
         if call.stage == DENOISE:
             self.passes += 1
             self.rows += rows
             for sharer in sharers:
                 sharer.request.took_part(len(sharers))
         return output
+
+    def _compute(self, call: Call, arguments: Mapping[str, Any]) -> Any:
+        """The real call alone."""
+        if not self.exact:
+            return call.run(**arguments)
+        arguments = collate.contiguous(arguments)
+        if not self._exactly(call):
+            return call.run(**arguments)
+        with self.exactness.layers:
+            return call.run(**arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """Some rows of the joined arguments of a group, to be computed in passes of any size; see `exactness.Passes`."""
+
+    runner: PassRunner
+    group: Sequence[Call]
+    arguments: Mapping[str, Any]
+    rows: range
+
+    def __call__(self, size: int, *, checking: bool = False) -> Any:
+        in_lists = collate.answers_in_lists(self.group[0].signature.rules)
+        answers = []
+        for start in range(self.rows.start, self.rows.stop, size):
+            wanted = range(start, min(start + size, self.rows.stop))
+            filling = size - len(wanted)
+            picked = self._pick([*wanted, *[wanted[-1]] * filling])
+            if checking:
+                answer = self.runner._compute(self.group[0], picked)
+            else:
+                answer = self.runner._forward(self.group[0], picked, _within(self.group, start, wanted.stop), size)
+            answers.append(collate.scatter(answer, [len(wanted), filling], in_lists)[0] if filling else answer)
+        return collate.concatenate(answers, in_lists)
+
+    def copies(self, size: int) -> Sequence[Any]:
+        answer = self.runner._compute(self.group[0], self._pick([self.rows.start] * size))
+        return collate.scatter(answer, [1] * size, collate.answers_in_lists(self.group[0].signature.rules))
+
+    def _pick(self, rows: list[int]) -> dict[str, Any]:
+        return collate.pick(self.arguments, self.group[0].signature.rules, rows)
 
 
 def _remember(table: OrderedDict[Hashable, Any], key: Hashable, value: Any) -> None:
@@ -166,9 +221,23 @@ def _remember(table: OrderedDict[Hashable, Any], key: Hashable, value: Any) -> N
 
 
 def _cells(arguments: Mapping[str, Any]) -> int:
-    """Cells of one row of a VAE pass: the product of the last two dimensions."""
+    """Cells of one row of a VAE pass: the product of the last two dimensions. 0 for the words of a text."""
     grids = [v for v in arguments.values() if isinstance(v, torch.Tensor) and v.ndim > 2]
-    return int(grids[0].shape[-1] * grids[0].shape[-2]) if grids else max(VAE_CELLS.values())
+    return int(grids[0].shape[-1] * grids[0].shape[-2]) if grids else 0
+
+
+def _may_be_tiled(call: Call) -> bool:
+    """Whether the call is one of a VAE that can work on tiles of the picture and does not yet."""
+    vae = getattr(call.run, "__self__", None)
+    return call.stage in VAE_CELLS and hasattr(vae, "enable_tiling") and not getattr(vae, "use_tiling", True)
+
+
+def _tile(call: Call) -> None:
+    """From now on the VAE works on tiles: seams are blended, so large pictures differ a little from earlier ones."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    call.run.__self__.enable_tiling()  # type: ignore[attr-defined]  # a bound method, see `_may_be_tiled`
+    log.warning("out of memory in %s: the VAE works on tiles from now on; large images can differ", call.name)
 
 
 def _within(group: Sequence[Call], start: int, end: int) -> list[Call]:

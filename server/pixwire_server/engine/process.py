@@ -7,17 +7,16 @@ child managed to send. The child leaves by itself when this process dies, since 
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import cast
 
 from pixwire_server.engine.api import Command, EngineConfig, Report, Shutdown
+from pixwire_server.engine.codec import config_to_json
 from pixwire_server.engine.link import Decoder, encode
 
 __all__ = ["EngineConfig", "EngineProcess"]
@@ -70,7 +69,7 @@ class EngineProcess(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
-            arguments = [str(theirs.fileno()), json.dumps(asdict(config))]
+            arguments = [str(theirs.fileno()), config_to_json(config)]
             # The child's prints belong in the log: standard output is the server's own.
             self._child = subprocess.Popen(  # noqa: ASYNC220 - a spawn is short, and works the same on every loop
                 [sys.executable, "-m", "pixwire_server.engine", *arguments],

@@ -1,16 +1,21 @@
 """Stand-ins for the heavy modules of a pipeline: calling one parks the request until the hub has run the call."""
 
 import contextlib
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
-from pixwire_server.engine.batch_key import alone, sign
+from pixwire_server.engine.batch_key import Signature, alone, sign
+from pixwire_server.engine.collate import is_gaussian
+from pixwire_server.engine.overlay import PARTS, Overlay
 from pixwire_server.engine.request import Call, Request
+from pixwire_server.scheduling.composition import DECODE
 
 Park = Callable[[Call], Any]
 
@@ -66,6 +71,11 @@ class ModuleProxy:
             return lambda *args, **kwargs: self._submit(name, method, method, args, kwargs)
         if name in _NEUTRAL:
             return _NEUTRAL[name](self)
+        if name in _DRESSED and (overlays := self._overlays()):
+            with contextlib.ExitStack() as stack:
+                for overlay in overlays:
+                    stack.enter_context(overlay.worn())
+                return getattr(self._module, name)
         return getattr(self._module, name)
 
     def _submit(
@@ -74,15 +84,29 @@ class ModuleProxy:
         name, stage = ".".join(filter(None, (self._name, method))), self._stages[method]
         arguments = bind(signature_of, args, kwargs)
         if arguments is None:
-            return self._park(Call(self._request, name, stage, lambda: run(*args, **kwargs), {}, alone(name, "*args")))
+            call = Call(self._request, name, stage, lambda: run(*args, **kwargs), {}, alone(name, "*args"))
+            return self._answer(call, method)
         if method in _TYPED:
             arguments = self._in_module_dtype(arguments)
         signature = sign(name, type(self._module).__name__, arguments, self._request.fingerprints, ragged=self._ragged)
-        if self._request.adapters:
-            signature = replace(signature, key=(signature.key, self._request.adapters))
+        if self._request.model or self._request.adapters:
+            signature = replace(signature, key=(signature.key, self._request.model, self._request.adapters))
+        if overlays := self._overlays():
+            signature, run = _dressed(signature, name, run, overlays)
         if signature.alone:
             arguments = self._on_module_device(arguments)
-        return self._park(Call(self._request, name, stage, run, arguments, signature))
+        return self._answer(Call(self._request, name, stage, run, arguments, signature), method)
+
+    def _answer(self, call: Call, method: str) -> Any:
+        answer = self._park(call)
+        if call.stage == DECODE:
+            self._request.watch(answer)
+        elif method == "encode":
+            _seed_samples(answer, self._request.noise)
+        return answer
+
+    def _overlays(self) -> list[Overlay]:
+        return [overlay for overlay in self._request.overlays if overlay.model is self._module]
 
     def _on_module_device(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Timesteps are kept on the CPU (see `view`); where calls are joined that is seen to, here nobody else does."""
@@ -100,6 +124,47 @@ class ModuleProxy:
         }
 
 
+def _dressed(
+    signature: Signature, name: str, run: Callable[..., Any], overlays: Sequence[Overlay]
+) -> tuple[Signature, Callable[..., Any]]:
+    """The signature and the call of a module that wears overlays."""
+    if any(overlay.key is None for overlay in overlays):
+        signature = alone(name, "its attention processors divide the rows of a pass among themselves")
+    else:
+        signature = replace(signature, key=(signature.key, tuple(overlay.key for overlay in overlays)))
+
+    def run_dressed(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            for overlay in overlays:
+                stack.enter_context(overlay.worn())
+            return run(*args, **kwargs)
+
+    return signature, run_dressed
+
+
+def _seed_samples(answer: Any, noise: Sequence[torch.Generator]) -> None:
+    """Let latents that are sampled without a generator take their noise from the request's seeds.
+
+    diffusers would take it from the global random state, which no seed of a request determines. A single image gets
+    the noise that `torch.manual_seed(seed)` ahead of the plain pipeline gives on a CPU; image i of several that of the
+    seed `seed + i`.
+    """
+    for leaf in pytree.tree_leaves(answer):
+        if is_gaussian(leaf) and noise:
+            leaf.sample = functools.partial(_sample, leaf, noise)
+
+
+def _sample(gaussian: Any, own: Sequence[torch.Generator], generator: Any = None) -> torch.Tensor:
+    plain = type(gaussian).sample
+    rows, images = gaussian.mean.shape[0], len(own)
+    if generator is not None or images == 1 or rows % images:
+        return plain(gaussian, own[0] if generator is None else generator)  # type: ignore[no-any-return]
+    shape = (rows // images, *gaussian.mean.shape[1:])  # the rows are all images once, or several times (guidance)
+    drawn = [torch.randn(shape, generator=each, dtype=gaussian.mean.dtype) for each in own]
+    noise = torch.stack(drawn, 1).flatten(0, 1).to(gaussian.mean.device)
+    return gaussian.mean + gaussian.std * noise  # type: ignore[no-any-return]
+
+
 _TYPED = ("decode", "encode")
 """Methods whose arguments are brought to the module's type."""
 
@@ -107,4 +172,9 @@ _NEUTRAL: Mapping[str, Callable[[ModuleProxy], Any]] = {
     "to": lambda proxy: lambda *args, **kwargs: proxy,
     "_reset_stateful_cache": lambda proxy: lambda *args, **kwargs: None,
     "cache_context": lambda proxy: lambda *args, **kwargs: contextlib.nullcontext(),
+    "set_attn_processor": lambda proxy: lambda *args, **kwargs: None,
 }
+"""What would change the shared module, and what happens in its stead."""
+
+_DRESSED = ("attn_processors", *PARTS)
+"""Attributes that a pipeline sees as its request's overlays make them."""

@@ -1,22 +1,33 @@
 """One resident request, and the call it is parked in."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from pixwire_server.engine.api import Adapter
 from pixwire_server.engine.batch_key import Fingerprints, Signature
-from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE
+from pixwire_server.engine.overlay import Overlay
+from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE, NO_STANDING, Standing
 
 ENDED = "ended"
 _STAGES = (ENCODE, DENOISE, DECODE, ENDED)
 
 
+TURN = "encode_prompt"
+"""Name of the call by which a request waits for its turn to encode its text (see `view`)."""
+
+
 class RequestCancelled(BaseException):
     """Unwinds the pipeline of a cancelled request. Not an Exception: no pipeline may swallow it."""
+
+
+class NotFiniteError(Exception):
+    """The model returned NaN or infinity; the text is for whoever asked for the image."""
 
 
 class Request:
@@ -24,7 +35,10 @@ class Request:
 
     `arguments` are those of the pipeline's `__call__`. `scheduler` replaces the pipeline's own as the pattern for this
     request's private instance, `pipeline` the hub's own as what is run, `guidance` the scale of a guidance component.
-    `adapters` are in the model whenever it computes for this request.
+    `model` names the model it runs on, of several; calls of different models never share a pass. `adapters` are in the
+    model whenever it computes for this request: `switch` sees to it before each pass.
+    `overlays` are what it changes in the denoiser for its own passes only, `standing` decides its turns. `fill` tells,
+    of rows and their cap, up to how many rows a denoiser pass is filled; None: it is not.
     After the end exactly one of `result`, `error`, `cancelled` tells how it went.
     """
 
@@ -36,6 +50,11 @@ class Request:
         pipeline: Any = None,
         guidance: float | None = None,
         adapters: tuple[Adapter, ...] = (),
+        model: str = "",
+        switch: Callable[[tuple[Adapter, ...]], None] | None = None,
+        overlays: tuple[Overlay, ...] = (),
+        standing: Standing = NO_STANDING,
+        fill: Callable[[int, int], int] | None = None,
     ) -> None:
         self.handle = handle
         self.arguments = dict(arguments)
@@ -43,6 +62,11 @@ class Request:
         self.pipeline = pipeline
         self.guidance = guidance
         self.adapters = adapters
+        self.model = model
+        self.switch = switch
+        self.overlays = overlays
+        self.standing = standing
+        self.fill = fill
         self.fingerprints = Fingerprints()
         self.parked: Call | None = None
         self.step = 0
@@ -54,11 +78,48 @@ class Request:
         self.result: Any = None
         self.error: Exception | None = None
         self.cancelled = False
+        self._finite: list[torch.Tensor] = []
+
+    @functools.cached_property
+    def noise(self) -> list[torch.Generator]:
+        """A generator for each image with the seed of its own: for noise that a pipeline draws without a generator."""
+        generators = self.arguments.get("generator")
+        every = generators if isinstance(generators, list) else [generators]
+        return [torch.Generator("cpu").manual_seed(g.initial_seed()) for g in every if g is not None]
+
+    def watch(self, answer: Any) -> None:
+        """Note whether a decoded answer has NaN or infinity in it; nobody waits for a GPU here."""
+        self._finite += [
+            leaf.isfinite().all()
+            for leaf in pytree.tree_leaves(answer)
+            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+        ]
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The images [n, channels, height, width] in 0..1 of a request that has a result.
+
+        Raises NotFiniteError when the model returned NaN or infinity anywhere: pipelines clamp colours, so that such
+        an answer would look like a black or white image. Waits for the device.
+        """
+        images = as_tensor(self.result[0])
+        self.watch(images)
+        if not all(bool(finite) for finite in self._finite):
+            raise NotFiniteError(
+                "the model returned numbers that are not finite (NaN or infinity), so there is no image; "
+                "another seed, size or adapter may do, or the server's operator may choose a wider type (float32)"
+            )
+        return images
 
     def took_part(self, sharers: int) -> None:
         """Account for one denoiser pass shared by `sharers` requests."""
         self.passes += 1
         self.pass_share += 1 / sharers
+
+
+def as_tensor(images: Any) -> torch.Tensor:
+    """Images as most pipelines return them; a few older ones give arrays [n, height, width, channels] for `pt`, too."""
+    return images if isinstance(images, torch.Tensor) else torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 class StageClock:

@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from pixwire_server.engine import arguments, images, inputs
+from pixwire_server.engine import arguments, delivery, inputs, tuning
 from pixwire_server.engine.adapters import AdapterError, Adapters
 from pixwire_server.engine.api import (
+    Adapter,
+    AddModel,
     Cancel,
     Cancelled,
     Command,
-    EncodedImage,
     Failed,
     FailureKind,
     Finished,
@@ -25,20 +24,25 @@ from pixwire_server.engine.api import (
     Heartbeat,
     JobStats,
     Left,
-    PreviewReady,
+    LoadModel,
     Progress,
+    RemoveModel,
     Report,
     SetPreviews,
     Started,
     Submit,
+    UnloadModel,
 )
 from pixwire_server.engine.hub import Hub
 from pixwire_server.engine.loader import LoadedModel
+from pixwire_server.engine.models import Model, Models, ModelUnavailableError
 from pixwire_server.engine.passes import PassRunner, is_out_of_memory
-from pixwire_server.engine.previews import MEDIA_TYPE, predicted_latents
+from pixwire_server.engine.preview_desk import PreviewDesk
 from pixwire_server.engine.request import Request, StepMoment
+from pixwire_server.engine.tally import Tally
 from pixwire_server.engine.variants import Variant
-from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE
+from pixwire_server.scheduling.composition import DECODE, DENOISE, ENCODE, Standing
+from pixwire_server.scheduling.cost import CostModel, Shape
 
 log = logging.getLogger(__name__)
 
@@ -46,141 +50,218 @@ IMAGE_THREADS = 2
 MAX_MESSAGE = 1000
 """Characters of a failure's message; libraries like to print whole configurations."""
 
-PREVIEW_INTERVAL_S = 0.1
-"""Least time between previews of one task; its first preview is never held back."""
+
+_REFUSALS: Mapping[type[Exception], FailureKind] = {
+    arguments.InvalidTaskError: FailureKind.INVALID_ARGUMENT,
+    AdapterError: FailureKind.INVALID_ARGUMENT,
+    ModelUnavailableError: FailureKind.MODEL_UNAVAILABLE,
+}
+"""What is no fault of the engine, and how it is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A task with everything that belongs to it until its end: its model, and what of it does the task."""
+
+    submit: Submit
+    model: Model
+    loaded: LoadedModel
+    lora: Adapters
+    variant: Variant
+    adapters: tuple[Adapter, ...]
+
+    @property
+    def task(self) -> GenerateTask:
+        return self.submit.task
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
     """A task whose inputs the pool has read, or failed to."""
 
-    task: GenerateTask
-    variant: Variant
+    job: _Job
     pictures: Mapping[str, Any] | Exception
 
 
 class Service:
-    """One model, its hub and its image pool.
+    """The models, their hub and the image pool.
 
+    A task is in one of three places: `_waiting` for its model, `_opening` its inputs, or in the hub (`_jobs`).
     `emit` is called from the engine thread and from the pool; `wake` from the pool when there is work for `tick`.
     """
 
     def __init__(
         self,
-        model: LoadedModel,
+        models: Models,
         emit: Callable[[Report], None],
         *,
         max_rows: int,
         exact: bool,
+        costs: CostModel | None = None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        self._model = model
+        self._models = models
         self._emit = emit
         self._wake = wake
-        self.adapters = Adapters(model.pipeline)
-        self.runner = PassRunner(max_rows, exact, self.adapters)
-        self.hub = Hub(model.pipeline, self.runner, self)
+        self.tally = Tally(costs)
+        self.runner = PassRunner(max_rows, exact, self.tally.seen)
+        self.hub = Hub(None, self.runner, self, tally=self.tally)
         self._pool = ThreadPoolExecutor(IMAGE_THREADS, "image")
-        self._tasks: dict[int, GenerateTask] = {}
-        self._opening: dict[int, GenerateTask] = {}
+        self._waiting: dict[int, Submit] = {}
+        self._opening: dict[int, _Job] = {}
+        self._jobs: dict[int, _Job] = {}
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
-        self._next_preview: dict[int, float] = {}
+        self._previews = PreviewDesk(self._pool, emit)
+        self._commands: Mapping[type[Any], Callable[[Any], None]] = {
+            Submit: self._submit,
+            Cancel: lambda command: self._cancel(command.handle),
+            SetPreviews: lambda command: self._set_previews(command.handle, command.on),
+            LoadModel: lambda command: models.load(command.name),
+            UnloadModel: lambda command: models.unload(command.name),
+            AddModel: lambda command: models.add(command.settings),
+            RemoveModel: lambda command: models.remove(command.name),
+        }
+        models.on_settled = self._settled
 
     def handle(self, command: Command) -> None:
         """Carry out one command (all but Shutdown, which is the caller's). Never raises for a task's sake."""
-        if isinstance(command, Submit):
-            self._submit(command.task)
-        elif isinstance(command, Cancel):
-            self._cancel(command.handle)
-        elif isinstance(command, SetPreviews):
-            self._set_previews(command.handle, command.on)
+        with self._models.gate:
+            self._commands[type(command)](command)
 
     def tick(self) -> bool:
-        """Take in tasks whose inputs are read, then run one forward pass; False when there is nothing to do."""
-        while not self._opened.empty():
-            self._open(self._opened.get())
-        return self.hub.tick()
+        """Take in models that are loaded and tasks whose inputs are read, then run one forward pass; False when there
+        is nothing to do.
+        """
+        with self._models.gate:
+            now = time.monotonic()
+            self._models.tick(now)
+            while not self._opened.empty():
+                self._open(self._opened.get())
+            busy = self.hub.tick()
+            report = self.tally.report(now, idle=not busy)
+        if report is not None:
+            self._emit(report)
+        return busy
 
     def heartbeat(self) -> Heartbeat:
         """What the engine holds now."""
-        return Heartbeat(self.hub.resident + len(self._opening), self.hub.parked)
+        return Heartbeat(self.hub.resident + len(self._opening) + len(self._waiting), self.hub.parked)
 
     def close(self) -> None:
         """Wait for images being encoded. Residents are abandoned."""
+        self._models.close()
         self._pool.shutdown()
 
-    def _submit(self, task: GenerateTask) -> None:
-        if task.handle in self._tasks or task.handle in self._opening:
-            log.error("handle %d is in use, its second task is ignored", task.handle)
-            return
-        try:
-            variant = arguments.check(task, self._model.card, self._model.variants)
-        except arguments.InvalidTaskError as error:
-            self._refuse(task.handle, error)
-            return
-        if task.inputs:
-            self._opening[task.handle] = task
-            self._pool.submit(self._read, task, variant)
-        else:
-            self._start(task, variant, {})
+    # ------------------------------------------------------------------------------ from Submit into the hub
 
-    def _start(self, task: GenerateTask, variant: Variant, pictures: Mapping[str, Any]) -> None:
+    def _holds(self, handle: int) -> bool:
+        return handle in self._waiting or handle in self._opening or handle in self._jobs
+
+    def _submit(self, submit: Submit) -> None:
+        if self._holds(submit.task.handle):
+            log.error("handle %d is in use, its second task is ignored", submit.task.handle)
+            return
+        self._find_model(submit)
+
+    def _find_model(self, submit: Submit) -> None:
+        """Go on with a task if its model is loaded; else it waits until `_settled`."""
+        task = submit.task
         try:
-            self.adapters.acquire(task.adapters)
-        except AdapterError as error:
+            model = self._models.find(task.model)
+            usable = self._models.usable(model)
+            if usable is None:
+                self._waiting[task.handle] = submit
+                self._models.want(model)
+                return
+            loaded, lora = usable
+            variant = arguments.check(task, loaded.card, loaded.variants)
+            chosen = self._models.adapters(model, task.adapters)
+        except (ModelUnavailableError, arguments.InvalidTaskError, AdapterError) as error:
             self._refuse(task.handle, error)
             return
-        self._tasks[task.handle] = task
+        self._models.acquire(model)
+        job = _Job(submit, model, loaded, lora, variant, chosen)
+        if task.inputs:
+            self._opening[task.handle] = job
+            self._pool.submit(self._read, job)
+        else:
+            self._start(job, {})
+
+    def _settled(self, model: Model) -> None:
+        """A model that tasks wait for is loaded, or will not be."""
+        for handle, submit in list(self._waiting.items()):
+            if submit.task.model == model.name or not submit.task.model:
+                del self._waiting[handle]
+                self._find_model(submit)
+
+    def _start(self, job: _Job, pictures: Mapping[str, Any]) -> None:
+        task, model = job.task, job.model
+        try:
+            job.lora.acquire(job.adapters)
+        except AdapterError as error:
+            self._models.release(model)
+            self._refuse(task.handle, error)
+            return
+        self._jobs[task.handle] = job
         self._emit(Started(task.handle))
-        built = arguments.build(task, variant, pictures)
+        shape = Shape(job.submit.shape, task.width * task.height) if job.submit.shape else None
         request = Request(
-            task.handle, built, pipeline=variant.pipeline, guidance=task.guidance_scale, adapters=task.adapters
+            task.handle,
+            arguments.build(task, job.variant, pictures),
+            pipeline=job.variant.pipeline,
+            guidance=task.guidance_scale,
+            adapters=job.adapters,
+            model=model.key,
+            switch=job.lora.switch,
+            fill=tuning.bucket if job.loaded.compiled else None,
+            standing=Standing(job.submit.level, job.submit.due, shape),
+            overlays=arguments.overlays(task, job.variant),
         )
         self.hub.submit(request)
 
-    def _open(self, opened: "_Opened") -> None:
+    def _open(self, opened: _Opened) -> None:
         """A task's inputs are read, or turned out unreadable; it may have been cancelled meanwhile."""
-        task = opened.task
-        if self._opening.get(task.handle) is not task:
+        job = opened.job
+        if self._opening.get(job.task.handle) is not job:
             return
-        del self._opening[task.handle]
+        del self._opening[job.task.handle]
         if isinstance(opened.pictures, Exception):
-            self._refuse(task.handle, opened.pictures)
+            self._models.release(job.model)
+            self._refuse(job.task.handle, opened.pictures)
         else:
-            self._start(task, opened.variant, opened.pictures)
+            self._start(job, opened.pictures)
 
     def _cancel(self, handle: int) -> None:
-        if self._opening.pop(handle, None) is not None:
-            self._next_preview.pop(handle, None)
-            self._emit(Left(handle))
-            self._emit(Cancelled(handle, 0, JobStats(0, 0.0, 0.0, 0.0, 0.0, 0.0)))
-        else:
+        job = self._opening.pop(handle, None)
+        if job is None and self._waiting.pop(handle, None) is None:
             self.hub.cancel(handle)
+            return
+        self._previews.forget(handle)
+        self._emit(Left(handle))
+        self._emit(Cancelled(handle, 0, JobStats(0, 0.0, 0.0, 0.0, 0.0, 0.0)))
+        if job is not None:
+            self._models.release(job.model)
 
     def _refuse(self, handle: int, error: Exception) -> None:
         """End a task that was never started."""
-        self._next_preview.pop(handle, None)
+        self._previews.forget(handle)
         self._emit(Left(handle))
-        if isinstance(error, arguments.InvalidTaskError | AdapterError):
-            self._emit(Failed(handle, FailureKind.INVALID_ARGUMENT, str(error)[:MAX_MESSAGE]))
-        else:
+        kind = next((kind for known, kind in _REFUSALS.items() if isinstance(error, known)), None)
+        if kind is None:
             self._fail(handle, error)
+        else:
+            self._emit(Failed(handle, kind, str(error)[:MAX_MESSAGE]))
 
     def _set_previews(self, handle: int, on: bool) -> None:
-        if on and (handle in self._tasks or handle in self._opening) and self._model.previewer is not None:
-            self._next_preview.setdefault(handle, 0.0)
-        else:
-            self._next_preview.pop(handle, None)
+        self._previews.switch(handle, on and self._holds(handle))
 
     # ------------------------------------------------------------------------------ Observer
 
     def stepped(self, request: Request, moment: StepMoment) -> None:
         """Report progress and, if asked for, a preview."""
         self._emit(Progress(request.handle, request.step, request.steps))
-        due = self._next_preview.get(request.handle)
-        if due is not None and time.monotonic() >= due:
-            self._next_preview[request.handle] = time.monotonic() + PREVIEW_INTERVAL_S
-            self._preview(request, moment)
+        job = self._jobs[request.handle]
+        self._previews.offer(job.task, request, moment, job.loaded.previewer)
 
     def left(self, request: Request) -> None:
         """Tell that the place is free."""
@@ -188,26 +269,16 @@ class Service:
 
     def ended(self, request: Request) -> None:
         """Report the end, or hand the images to the pool, which does."""
-        task = self._tasks.pop(request.handle)
-        self.adapters.release(task.adapters)
-        self._next_preview.pop(request.handle, None)
+        job = self._jobs.pop(request.handle)
+        job.lora.release(job.adapters)
+        self._models.release(job.model)
+        self._previews.forget(request.handle)
         if request.cancelled:
             self._emit(Cancelled(request.handle, request.step, _stats(request, 0.0)))
         elif request.error is not None:
             self._fail(request.handle, request.error)
         else:
-            self._pool.submit(self._deliver, task, request)
-
-    def _preview(self, request: Request, moment: StepMoment) -> None:
-        task, previewer = self._tasks[request.handle], self._model.previewer
-        if previewer is None:
-            return
-        preview = previewer.render(request.pipeline, predicted_latents(moment), task.width, task.height)
-        if preview is None:
-            self._next_preview.pop(request.handle)
-            return
-        size = preview.width, preview.height
-        self._emit(PreviewReady(request.handle, request.step, request.steps, MEDIA_TYPE, *size, preview.image))
+            self._pool.submit(self._deliver, job, request)
 
     def _fail(self, handle: int, error: Exception) -> None:
         kind = FailureKind.OUT_OF_MEMORY if is_out_of_memory(error) else FailureKind.PIPELINE_ERROR
@@ -216,18 +287,20 @@ class Service:
 
     # ------------------------------------------------------------------------------ image pool
 
-    def _read(self, task: GenerateTask, variant: Variant) -> None:
+    def _read(self, job: _Job) -> None:
         try:
-            pictures: Mapping[str, Any] | Exception = inputs.read(task)
+            pictures: Mapping[str, Any] | Exception = inputs.read(job.task)
         except Exception as error:
             pictures = error
-        self._opened.put(_Opened(task, variant, pictures))
+        self._opened.put(_Opened(job, pictures))
         self._wake()
 
-    def _deliver(self, task: GenerateTask, request: Request) -> None:
+    def _deliver(self, job: _Job, request: Request) -> None:
+        task = job.task
         try:
             start = time.perf_counter()
-            encoded = self._encode(task, request.result[0])
+            sampler = type(request.pipeline.scheduler).__name__
+            encoded = delivery.files(task, request.images, job.loaded.card, sampler)
             stats = _stats(request, (time.perf_counter() - start) * 1000)
         except Exception as error:
             self._fail(task.handle, error)
@@ -241,18 +314,6 @@ class Service:
             stats.passes / stats.pass_share if stats.pass_share else 0.0,
             stats.encode_ms + stats.denoise_ms + stats.decode_ms + stats.image_ms,
         )
-
-    def _encode(self, task: GenerateTask, tensor: torch.Tensor) -> tuple[EncodedImage, ...]:
-        encoded = []
-        for i, pixels in enumerate(images.to_pixels(tensor)):
-            text = arguments.metadata(task, task.seed + i, self._model.card.name)
-            height, width = pixels.shape[:2]
-            encoded.append(
-                EncodedImage(
-                    images.encode(pixels, task.media_type, text), task.media_type, width, height, task.seed + i
-                )
-            )
-        return tuple(encoded)
 
 
 def _stats(request: Request, image_ms: float) -> JobStats:

@@ -1,5 +1,6 @@
 """LoRA adapters: one model, a set of adapters for every request."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,18 @@ import torch
 from hub_lab import FAMILIES, QUIET, Lab, distance, plain
 
 from pixwire_server.engine.adapters import AdapterError, Adapters
-from pixwire_server.engine.api import Adapter, EngineConfig, Failed, FailureKind, Finished, GenerateTask, Left, Submit
-from pixwire_server.engine.loader import load
+from pixwire_server.engine.api import (
+    Adapter,
+    EngineConfig,
+    Failed,
+    FailureKind,
+    Finished,
+    GenerateTask,
+    Left,
+    ModelSettings,
+    Submit,
+)
+from pixwire_server.engine.models import Models
 from pixwire_server.engine.service import Service
 
 peft = pytest.importorskip("peft")
@@ -52,10 +63,9 @@ def test_requests_with_different_adapters_equal_single_runs_exactly_in_float64(
     pipeline = family.pipeline(torch.float64)
     adapters = Adapters(pipeline)
     lab = Lab(pipeline)
-    lab.runner.adapters = adapters
     for handle, wanted in enumerate(sets):
         adapters.acquire(wanted)
-        lab.submit(handle, family.job(handle, torch.float64), adapters=wanted)
+        lab.submit(handle, family.job(handle, torch.float64), adapters=wanted, switch=adapters.switch)
     lab.run()
     for handle, k in enumerate((0, 4)):
         assert distance(lab.images(k), before[handle]) == 0.0, "a request without adapters met one"
@@ -108,11 +118,16 @@ def test_what_is_no_adapter_of_this_model_is_refused(lora: Callable[..., str], t
 
 def test_a_task_brings_its_adapters_along(saved_model: Path, lora: Callable[..., str], tmp_path: Path) -> None:
     reports: list[Any] = []
-    service = Service(load(EngineConfig(str(saved_model), threads=1)), reports.append, max_rows=16, exact=False)
+    settings = ModelSettings(str(saved_model), adapters_dir=str(tmp_path / "adapters"))
+    Path(settings.adapters_dir).mkdir()
+    shutil.copy(lora("sd15", 1), Path(settings.adapters_dir) / "wool.safetensors")
+    models = Models()
+    models.begin(EngineConfig((settings,)))
+    service = Service(models, reports.append, max_rows=16, exact=False)
     task = GenerateTask(1, "cat dog", "", 32, 32, 3, 4.0, 7)
     service.handle(Submit(task))
-    service.handle(Submit(replace(task, handle=2, adapters=(Adapter(lora("sd15", 1), 1.0),))))
-    service.handle(Submit(replace(task, handle=3, adapters=(Adapter(str(tmp_path / "none.safetensors"), 1.0),))))
+    service.handle(Submit(replace(task, handle=2, adapters=(Adapter("wool", 1.0),))))
+    service.handle(Submit(replace(task, handle=3, adapters=(Adapter("../wool", 1.0),))))
     while service.tick():
         pass
     service.close()

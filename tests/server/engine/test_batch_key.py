@@ -84,7 +84,7 @@ def test_what_is_not_understood_runs_alone(change: dict[str, Any]) -> None:
 
 def test_a_call_that_runs_alone_says_why() -> None:
     assert signature(unet_arguments(a_new_argument=[1, 2])).why == "no rule for a_new_argument (list)"
-    assert signature(unet_arguments(sample=None)).why.startswith("none of sample, hidden_states, z, x tells")
+    assert signature(unet_arguments(sample=None)).why.startswith("none of sample, hidden_states, z, x, ")
     assert signature(unet_arguments(timestep=torch.zeros(3))).why == "timestep is not what its rule TIME expects"
 
 

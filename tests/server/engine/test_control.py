@@ -26,14 +26,14 @@ MODELS: dict[str, tuple[Callable[[], Any], set[str]]] = {
 SCALES = (1.0, 0.5, 0.8, 1.0, 0.7)
 
 
-def controlled(name: str, k: int, variant: Variant) -> dict[str, Any]:
+def controlled(name: str, k: int, variant: Variant, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
     """Task k with a control image, as the engine builds it, but with the family's texts."""
     kind, width, height, steps, strength = TASKS[k]
     task = GenerateTask(k, "", "", width, height, steps, 1.0, k, kind=kind, strength=strength, control_scale=SCALES[k])
     pictures = {"image": picture(width, height, k), "mask": mask(width, height), "control": picture(width, height, 9)}
     built = build(task, variant, pictures)
     built = {n: value for n, value in built.items() if n not in {"prompt", "negative_prompt"}}
-    return built | job(FAMILIES[name], k, variant, torch.float64, **{n: built[n] for n in built if n in PICTURES})
+    return built | job(FAMILIES[name], k, variant, dtype, **{n: built[n] for n in built if n in PICTURES})
 
 
 PICTURES = ("image", "control_image", "mask_image")

@@ -189,6 +189,22 @@ def test_out_of_memory_at_one_row_fails_the_request(pipeline: Any) -> None:
     assert is_out_of_memory(error)
 
 
+def test_a_picture_too_large_to_be_decoded_at_once_is_decoded_in_tiles(pipeline: Any) -> None:
+    vae, sides = pipeline.vae, []
+
+    def small(z: torch.Tensor, *_: Any, **__: Any) -> None:
+        sides.append(z.shape[-1])
+        if z.shape[-1] > vae.tile_latent_min_size:
+            raise torch.OutOfMemoryError
+
+    vae.tile_latent_min_size, vae.tile_sample_min_size = 8, 16
+    watch_rows(vae.decoder, small)
+    lab = run_all(pipeline, [job(0), job(1)])
+    assert lab.images(0).shape == lab.images(1).shape == (1, 3, 32, 32)
+    assert vae.use_tiling
+    assert max(sides[sides.index(16) + 2 :]) == 8, "one try together, one alone, then tiles"
+
+
 def test_answers_that_cannot_be_divided_are_computed_alone_from_then_on(pipeline: Any) -> None:
     rows: list[int] = []
     watch_rows(pipeline.unet, lambda sample, *_, **__: rows.append(len(sample)))
@@ -250,8 +266,8 @@ def test_equal_prompts_are_encoded_once(pipeline: Any) -> None:
     encoded: list[int] = []
     watch_rows(pipeline.text_encoder, lambda input_ids, *_, **__: encoded.append(len(input_ids)))
     lab = run_all(pipeline, [job(0), job(0), job(0, num_inference_steps=3), job(1)])
-    assert len(encoded) == 4, "prompt and negative prompt, of two texts"
-    assert torch.equal(lab.images(0), lab.images(1))
+    assert encoded == [2, 2], "prompts and negative prompts of two texts, shared passes"
+    assert distance(lab.images(0), lab.images(1)) == 0.0
     assert lab.hub.encode_cache.hits == 2
 
 

@@ -1,6 +1,7 @@
 """Pictures as inputs: how they are read, what is refused, and what becomes of their tasks."""
 
 import io
+import json
 import queue
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,18 +11,17 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from at_once import AtOnce
 from hub_lab import QUIET
 from PIL import Image
 from PIL.Image import Exif
 from tiny_control import controlnet
 from tiny_rare import sdxl_refiner
 
-from pixwire_server.engine import inputs
-from pixwire_server.engine import service as service_module
+from pixwire_server.engine import inputs, preview_desk
 from pixwire_server.engine.api import (
     Cancel,
     Cancelled,
-    EngineConfig,
     Failed,
     FailureKind,
     Finished,
@@ -29,6 +29,7 @@ from pixwire_server.engine.api import (
     Heartbeat,
     JobStats,
     Left,
+    ModelSettings,
     PreviewReady,
     Progress,
     Report,
@@ -39,6 +40,7 @@ from pixwire_server.engine.api import (
 )
 from pixwire_server.engine.arguments import InvalidTaskError
 from pixwire_server.engine.loader import LoadedModel, load
+from pixwire_server.engine.models import Models
 from pixwire_server.engine.service import Service
 
 pytestmark = QUIET
@@ -142,7 +144,7 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked(tmp_path: Path, monkeypatc
 
 @pytest.fixture(scope="module")
 def model(saved_model: Path) -> LoadedModel:
-    return load(EngineConfig(str(saved_model), threads=1))
+    return load(ModelSettings(str(saved_model)))
 
 
 @pytest.fixture
@@ -164,7 +166,7 @@ class Bench:
         self._queue: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._work: queue.SimpleQueue[None] = queue.SimpleQueue()
         wake = lambda: self._work.put(None)  # noqa: E731
-        self.service = Service(model, self._queue.put, max_rows=16, exact=False, wake=wake)
+        self.service = Service(Models.holding(model), self._queue.put, max_rows=16, exact=False, wake=wake)
         self.reports: list[Report] = []
 
     def heard(self) -> list[Report]:
@@ -205,7 +207,7 @@ def test_an_image_to_image_task_runs_the_familys_own_pipeline(model: LoadedModel
     ).images[0]  # fmt: skip
     with Image.open(io.BytesIO(finished.images[0].data)) as made:
         assert numpy.array_equal(numpy.asarray(made), numpy.asarray(alone))
-        assert made.info["strength"] == "0.5"
+        assert json.loads(made.info["pixwire"])["strength"] == 0.5
 
 
 def test_tasks_of_all_kinds_share_passes(model: LoadedModel, image: TaskInput, mask: TaskInput) -> None:
@@ -243,6 +245,7 @@ def test_a_missing_file_is_not_the_tasks_fault(model: LoadedModel, image: TaskIn
 
 def test_a_task_can_be_cancelled_while_its_picture_is_read(model: LoadedModel, image: TaskInput) -> None:
     bench = Bench(model)
+    bench.service._previews._pool = AtOnce()
     bench.service.handle(Submit(task(image)))
     bench.service.handle(SetPreviews(1, True))
     bench.service.handle(Cancel(1))
@@ -259,8 +262,9 @@ def test_a_task_can_be_cancelled_while_its_picture_is_read(model: LoadedModel, i
 def test_previews_can_be_switched_on_before_the_picture_is_read(
     model: LoadedModel, image: TaskInput, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "PREVIEW_INTERVAL_S", 0.0)
+    monkeypatch.setattr(preview_desk, "INTERVAL_S", 0.0)
     bench = Bench(model)
+    bench.service._previews._pool = AtOnce()
     bench.service.handle(Submit(task(image)))
     bench.service.handle(SetPreviews(1, True))
     previews = [report for report in bench.run() if isinstance(report, PreviewReady)]
@@ -295,7 +299,7 @@ def test_tasks_that_make_no_sense_are_refused_by_name(
 
 def test_a_saved_model_with_a_controlnet_takes_control_images(tmp_path: Path, image: TaskInput) -> None:
     controlnet().save_pretrained(tmp_path / "model")
-    model = load(EngineConfig(str(tmp_path / "model"), threads=1))
+    model = load(ModelSettings(str(tmp_path / "model")))
     assert model.card.kinds == ("txt2img", "img2img", "inpaint")
     assert model.card.attachments == ("image", "mask", "control")
     bench = Bench(model)
@@ -309,7 +313,7 @@ def test_a_saved_model_with_a_controlnet_takes_control_images(tmp_path: Path, im
 
 def test_a_saved_refiner_takes_pictures_only(tmp_path: Path, image: TaskInput) -> None:
     sdxl_refiner().save_pretrained(tmp_path / "model")
-    model = load(EngineConfig(str(tmp_path / "model"), threads=1))
+    model = load(ModelSettings(str(tmp_path / "model")))
     assert (model.card.kinds, model.card.default_strength) == (("img2img", "inpaint"), 0.3)
     bench = Bench(model)
     bench.service.handle(Submit(replace(task(kind="txt2img"), handle=1)))
@@ -325,7 +329,7 @@ def test_a_saved_refiner_takes_pictures_only(tmp_path: Path, image: TaskInput) -
 
 
 def test_the_built_in_model_recolours_and_fills(tmp_path: Path) -> None:
-    model = load(EngineConfig(str(BUILTIN), threads=1))
+    model = load(ModelSettings(str(BUILTIN)))
     bench = Bench(model)
     picture = Image.new("RGB", (64, 64), (40, 60, 200))
     picture.paste((220, 40, 40), (20, 20, 44, 44))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixwire_server.engine import api
+from pixwire_server.engine import api, codec
 from pixwire_server.engine.link import Decoder, LinkError, encode
 
 texts = st.text(max_size=20)
@@ -36,22 +36,22 @@ def test_messages_come_back_whatever_the_pieces(sent: list[api.Message], piece: 
 def test_images_travel_as_raw_bytes_behind_the_head() -> None:
     images = tuple(api.EncodedImage(bytes([i]) * 1000, "image/png", 8, 8, i) for i in range(3))
     message = api.Finished(1, images, api.JobStats(2, 1.5, 1.0, 2.0, 3.0, 4.0))
-    head, blobs = api.to_wire(message)
+    head, blobs = codec.to_wire(message)
     assert len(head) < 200
     assert blobs == [image.data for image in images]
-    assert api.from_wire(head, b"".join(blobs)) == message
+    assert codec.from_wire(head, b"".join(blobs)) == message
 
 
 @pytest.mark.parametrize("head", [b"", b"\xc1", b"\x92\xa6Nobody\x90", b"\x92\xa6Cancel\x90", b"\x01"])
 def test_other_bytes_are_no_message(head: bytes) -> None:
     with pytest.raises(ValueError):
-        api.from_wire(head)
+        codec.from_wire(head)
 
 
 def test_a_short_tail_is_an_error() -> None:
-    head, _ = api.to_wire(api.PreviewReady(1, 1, 2, "image/jpeg", 8, 8, b"12345"))
+    head, _ = codec.to_wire(api.PreviewReady(1, 1, 2, "image/jpeg", 8, 8, b"12345"))
     with pytest.raises(ValueError, match="2 bytes short"):
-        api.from_wire(head, b"123")
+        codec.from_wire(head, b"123")
 
 
 def test_a_frame_that_is_no_message_breaks_the_link() -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +24,18 @@ from pixwire_server.engine.api import (
     Cancelled,
     EngineConfig,
     Failed,
+    FailureKind,
     Finished,
     GenerateTask,
     Heartbeat,
     Left,
+    ModelChanged,
+    ModelRemoved,
+    ModelSettings,
     Progress,
     Ready,
     Refused,
+    RemoveModel,
     Report,
     Started,
     Submit,
@@ -78,7 +84,7 @@ async def watched() -> AsyncIterator[Watched]:
 
 
 def config(model: Path, **changes: Any) -> EngineConfig:
-    return EngineConfig(str(model), device="cpu", threads=1, **changes)
+    return EngineConfig((ModelSettings(str(model), device="cpu"),), threads=1, **changes)
 
 
 def task(handle: int, steps: int = 3) -> GenerateTask:
@@ -95,7 +101,9 @@ async def test_a_child_serves_cancels_and_stops(watched: Watched, saved_model: P
     engine = watched.engine
     await engine.start(config(saved_model))
     engine.send(Submit(task(1)))  # before Ready: it waits in the socket
-    assert (await watched.first(Ready)).card.pipeline_class == "StableDiffusionPipeline"
+    (model,) = (await watched.first(Ready)).models
+    assert model.card is not None
+    assert model.card.pipeline_class == "StableDiffusionPipeline"
     assert isinstance(watched.seen[0], Ready)
     finished = await watched.first(Finished, 1)
     assert finished.images[0].data.startswith(b"\x89PNG")
@@ -165,6 +173,30 @@ async def test_a_model_that_cannot_be_served_is_refused(watched: Watched, tmp_pa
     assert watched.exits == [EXIT_REFUSED]
 
 
+async def test_a_child_serves_several_models_and_goes_on_without_a_bad_one(
+    watched: Watched, saved_model: Path, tmp_path: Path
+) -> None:
+    second = shutil.copytree(saved_model, tmp_path / "second")
+    settings = tuple(
+        ModelSettings(str(path), name) for name, path in (("bad", tmp_path), ("a", saved_model), ("b", second))
+    )
+    await watched.engine.start(EngineConfig(settings, threads=1, niceness=1, cache_dir=str(tmp_path / "cards")))
+    states = {info.name: info.state for info in (await watched.first(Ready)).models}
+    assert states == {"bad": "failed", "a": "available", "b": "available"}
+    assert watched.engine.pid is not None
+    assert os.getpriority(os.PRIO_PROCESS, watched.engine.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    for handle, name in enumerate(("", "b", "nobody"), 1):
+        watched.engine.send(Submit(replace(task(handle), model=name)))
+    assert (await watched.first(Failed, 1)).kind == FailureKind.MODEL_UNAVAILABLE
+    assert "served are bad, a, b" in (await watched.first(Failed, 3)).message
+    await watched.first(Finished, 2)
+    changes = [(r.model.name, r.model.state) for r in watched.seen if isinstance(r, ModelChanged)]
+    assert changes == [("b", "loading"), ("b", "loaded")]
+    watched.engine.send(RemoveModel("b"))
+    assert (await watched.first(ModelRemoved)).name == "b"
+    assert len(list((tmp_path / "cards").iterdir())) == 2
+
+
 async def test_an_engine_process_is_used_once(watched: Watched, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="never started"):
         await watched.engine.stop(grace=0)
@@ -175,13 +207,13 @@ async def test_an_engine_process_is_used_once(watched: Watched, tmp_path: Path) 
 
 PARENT = """
 import asyncio, sys
-from pixwire_server.engine.api import EngineConfig, GenerateTask, Progress, Submit
+from pixwire_server.engine.api import EngineConfig, GenerateTask, ModelSettings, Progress, Submit
 from pixwire_server.engine.process import EngineProcess
 
 async def main():
     engine, stepped = EngineProcess(), asyncio.Event()
     engine.on_report(lambda report: isinstance(report, Progress) and stepped.set())
-    await engine.start(EngineConfig(sys.argv[1], device="cpu", threads=1))
+    await engine.start(EngineConfig((ModelSettings(sys.argv[1]),), threads=1))
     engine.send(Submit(GenerateTask(1, "cat", "", 64, 64, 200, 4.0, 0, count=16)))
     await stepped.wait()
     print(engine.pid, flush=True)
@@ -191,11 +223,16 @@ asyncio.run(main())
 """
 
 
-def test_a_child_whose_parent_was_killed_leaves_in_the_middle_of_its_work(saved_model: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_child_whose_parent_was_killed_leaves_in_the_middle_of_its_work(saved_model: Path, stopped: bool) -> None:
+    """Also one that cannot notice: stopped, or hanging in a driver."""
     with subprocess.Popen([sys.executable, "-c", PARENT, str(saved_model)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        child = os.pidfd_open(int(parent.stdout.readline()))
+        pid = int(parent.stdout.readline())
+        child = os.pidfd_open(pid)
         try:
+            if stopped:
+                os.kill(pid, signal.SIGSTOP)
             parent.kill()
             assert select.select([child], [], [], HANG_SECONDS)[0], "the child outlived its parent"
         finally:

@@ -10,19 +10,20 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from at_once import AtOnce
 from PIL import Image
 
-from pixwire_server.engine import service as service_module
+from pixwire_server.engine import images, preview_desk
 from pixwire_server.engine.api import (
     Cancel,
     Cancelled,
-    EngineConfig,
     Failed,
     FailureKind,
     Finished,
     GenerateTask,
     Heartbeat,
     Left,
+    ModelSettings,
     PreviewReady,
     Progress,
     Report,
@@ -31,6 +32,7 @@ from pixwire_server.engine.api import (
     Submit,
 )
 from pixwire_server.engine.loader import LoadedModel, load
+from pixwire_server.engine.models import Models
 from pixwire_server.engine.service import Service
 
 TASK = GenerateTask(1, "cat dog", "dog", 32, 32, 4, 5.0, 7)
@@ -38,7 +40,7 @@ TASK = GenerateTask(1, "cat dog", "dog", 32, 32, 4, 5.0, 7)
 
 @pytest.fixture(scope="module")
 def model(saved_model: Path) -> LoadedModel:
-    return load(EngineConfig(str(saved_model), threads=1))
+    return load(ModelSettings(str(saved_model)))
 
 
 class Bench:
@@ -47,7 +49,7 @@ class Bench:
     def __init__(self, model: LoadedModel) -> None:
         self._queue: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self.reports: list[Report] = []
-        self.service = Service(model, self._queue.put, max_rows=16, exact=False)
+        self.service = Service(Models.holding(model), self._queue.put, max_rows=16, exact=False)
 
     def run(self) -> list[Report]:
         """To the end of all tasks and of the image pool."""
@@ -60,6 +62,10 @@ class Bench:
         while not self._queue.empty():
             self.reports.append(self._queue.get())
         return self.reports
+
+    def render_at_once(self) -> None:
+        """Previews on this thread: none is left out because the one before is not ready."""
+        self.service._previews._pool = AtOnce()
 
     def run_until_step(self, handle: int, step: int) -> None:
         while not any(isinstance(r, Progress) and (r.handle, r.step) == (handle, step) for r in self.heard()):
@@ -89,15 +95,8 @@ def test_a_task_is_started_steps_leaves_and_finishes(bench: Bench) -> None:
     )
     with Image.open(io.BytesIO(finished.images[0].data)) as image:
         assert image.size == (32, 32)
-        expected = {
-            "prompt": "cat dog",
-            "negative_prompt": "dog",
-            "seed": "7",
-            "steps": "4",
-            "guidance_scale": "5",
-            "model": "tiny-sd",
-        }
-        assert image.info == expected
+        assert image.info["parameters"].startswith("cat dog\nNegative prompt: dog\nSteps: 4, ")
+        assert "Model: tiny-sd" in image.info["parameters"]
 
 
 def test_the_image_is_that_of_the_plain_pipeline(bench: Bench, model: LoadedModel) -> None:
@@ -195,13 +194,14 @@ def test_an_image_that_cannot_be_encoded_fails_its_task(bench: Bench, monkeypatc
     def fail(*_: object) -> bytes:
         raise OSError("encoder error")
 
-    monkeypatch.setattr(service_module.images, "encode", fail)
+    monkeypatch.setattr(images, "encode", fail)
     bench.service.handle(Submit(TASK))
     assert bench.run()[-1] == Failed(1, FailureKind.PIPELINE_ERROR, "OSError: encoder error")
 
 
 def test_previews_come_when_they_are_wanted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "PREVIEW_INTERVAL_S", 0.0)
+    monkeypatch.setattr(preview_desk, "INTERVAL_S", 0.0)
+    bench.render_at_once()
     bench.service.handle(Submit(TASK))
     bench.service.handle(Submit(replace(TASK, handle=2)))
     bench.run_until_step(1, 1)
@@ -217,7 +217,8 @@ def test_previews_come_when_they_are_wanted(bench: Bench, monkeypatch: pytest.Mo
 
 
 def test_the_first_preview_is_never_held_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "PREVIEW_INTERVAL_S", 3600.0)
+    monkeypatch.setattr(preview_desk, "INTERVAL_S", 3600.0)
+    bench.render_at_once()
     bench.service.handle(Submit(TASK))
     bench.service.handle(SetPreviews(1, True))
     assert [p.step for p in only(bench.run(), PreviewReady)] == [1]

@@ -60,7 +60,7 @@ def run(family: Family, found: Mapping[Task, Variant], dtype: torch.dtype, **opt
 
 
 KINDS = {name: {TXT2IMG, IMG2IMG, INPAINT} for name in ("sd15", "sdxl", "sd3", "flux", "qwen", "zimage")}
-KINDS |= {name: {TXT2IMG, IMG2IMG} for name in ("chroma", "lcm", "sana_sprint")}
+KINDS |= {name: {TXT2IMG, IMG2IMG} for name in ("lcm", "sana_sprint")} | {"chroma": {TXT2IMG, IMG2IMG, INPAINT}}
 KINDS |= {name: {TXT2IMG, IMG2IMG, INPAINT} for name in ("flux2_klein", "flux_kontext")} | {"flux2": {TXT2IMG, IMG2IMG}}
 EDITORS = ("flux2", "flux2_klein", "flux_kontext")
 """All steps are run, and a picture makes more tokens, so that kinds do not share."""

@@ -23,7 +23,7 @@ def controlnet() -> StableDiffusionControlNetPipeline:
         attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         conditioning_embedding_out_channels=(16, 32),
     )  # fmt: skip
-    return _with(StableDiffusionControlNetPipeline, sd15(), net, requires_safety_checker=False)
+    return with_net(StableDiffusionControlNetPipeline, sd15(), net, requires_safety_checker=False)
 
 
 def sdxl_controlnet() -> StableDiffusionXLControlNetPipeline:
@@ -36,7 +36,7 @@ def sdxl_controlnet() -> StableDiffusionXLControlNetPipeline:
         transformer_layers_per_block=(1, 2), projection_class_embeddings_input_dim=6 * 8 + 32,
         conditioning_embedding_out_channels=(16, 32),
     )  # fmt: skip
-    return _with(StableDiffusionXLControlNetPipeline, sdxl(), net, add_watermarker=False)
+    return with_net(StableDiffusionXLControlNetPipeline, sdxl(), net, add_watermarker=False)
 
 
 def flux_controlnet() -> FluxControlNetPipeline:
@@ -46,7 +46,7 @@ def flux_controlnet() -> FluxControlNetPipeline:
         patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8], guidance_embeds=True,
     )  # fmt: skip
-    return _with(FluxControlNetPipeline, flux(), net)
+    return with_net(FluxControlNetPipeline, flux(), net)
 
 
 def qwen_controlnet() -> QwenImageControlNetPipeline:
@@ -56,10 +56,10 @@ def qwen_controlnet() -> QwenImageControlNetPipeline:
         patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=3,
         joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
     )  # fmt: skip
-    return _with(QwenImageControlNetPipeline, qwen(), net)
+    return with_net(QwenImageControlNetPipeline, qwen(), net)
 
 
-def _with(kind: Any, base: Any, net: Any, **settings: Any) -> Any:
+def with_net(kind: Any, base: Any, net: Any, **settings: Any) -> Any:
     for parameter in net.parameters():
         if not parameter.any():  # new outputs are zero and would hide every mistake
             torch.nn.init.normal_(parameter, std=0.2)

@@ -1,0 +1,1 @@
+"""What the engine costs and gains: one command each, see the modules."""
