@@ -10,6 +10,7 @@ with the writer, although it makes one commit in some hundreds slower.
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ _UPDATE = """
     UPDATE job SET state = ?, seq = ?, attempt = ?, finished_ms = ?, cancel_reason = ?, detail = ?
     WHERE position = ? AND seq < ? AND finished_ms IS NULL
 """
+_RAISE_SEQ = "UPDATE job SET seq = seq + ? WHERE finished_ms IS NULL"
 _REFER = "INSERT OR IGNORE INTO file (position, folder, name, size) VALUES (?, ?, ?, ?)"
 _OWNS = """
     SELECT 1 FROM file JOIN job USING (position) WHERE folder = ? AND name = ? AND size = ? AND principal = ? LIMIT 1
@@ -47,8 +49,16 @@ _PAGE = f"""
     SELECT {_COLUMNS} FROM job WHERE principal = ? AND state = ? AND position < ? AND gone_ms IS NULL
     ORDER BY position DESC LIMIT ?
 """  # noqa: S608
+_TAGGED = f"""
+    SELECT {", ".join(f"job.{field.name}" for field in fields(JobRow))} FROM tag CROSS JOIN job USING (position)
+    WHERE tag.principal = ? AND tag.tag = ? AND tag.position < ? AND job.state IN (SELECT value FROM json_each(?))
+        AND job.gone_ms IS NULL
+    ORDER BY tag.position DESC LIMIT ?
+"""  # noqa: S608
+_TAG = "INSERT OR IGNORE INTO tag (principal, tag, position) VALUES (?, ?, ?)"
+_UNTAG = "DELETE FROM tag WHERE position = ?"
 _EXPIRE = """
-    UPDATE job SET gone_ms = ?, params = '{}', detail = '{}', attachments = '[]', cancel_reason = NULL,
+    UPDATE job SET gone_ms = ?, params = '{}', detail = '{}', attachments = '[]', terms = '{}', cancel_reason = NULL,
         traceparent = NULL, tracestate = NULL
     WHERE position = ? AND finished_ms IS NOT NULL AND gone_ms IS NULL
 """
@@ -88,12 +98,24 @@ class Journal:
         return self._writer.operations
 
     def create(
-        self, row: JobRow, files: Collection[FileRef] = (), forgotten_ms: int | None = None
+        self,
+        row: JobRow,
+        files: Collection[FileRef] = (),
+        forgotten_ms: int | None = None,
+        tags: Collection[str] = (),
     ) -> asyncio.Future[JobRow | None]:
-        return self._writer.submit(partial(_create, row, files, forgotten_ms))
+        return self._writer.submit(partial(_create, row, files, forgotten_ms, tags))
 
     def update(self, row: JobRow, files: Collection[FileRef] = ()) -> asyncio.Future[bool]:
         return self._writer.submit(partial(_update, row, files))
+
+    def raise_seq(self, by: int) -> asyncio.Future[None]:
+        """Let the numbers of all jobs without an end go on so much higher: a start does not know which were told."""
+
+        def raised(connection: sqlite3.Connection) -> None:
+            connection.execute(_RAISE_SEQ, (by,))
+
+        return self._writer.submit(raised)
 
     def expire(self, positions: Collection[int], now_ms: int) -> asyncio.Future[list[FileRef]]:
         return self._writer.submit(partial(_expire, positions, now_ms))
@@ -104,14 +126,16 @@ class Journal:
     def find(self, principal: str, job: str) -> asyncio.Future[JobRow | None]:
         return self._read(_find, principal, job)
 
-    def page(self, principal: str, before: int, states: Collection[str], limit: int) -> asyncio.Future[list[JobRow]]:
+    def page(
+        self, principal: str, before: int, states: Collection[str], limit: int, tag: str | None = None
+    ) -> asyncio.Future[list[JobRow]]:
         answer: asyncio.Future[list[JobRow]] = self._loop.create_future()
 
         def written(flushed: asyncio.Future[None]) -> None:
             if flushed.exception() is not None and self._closed:
                 answer.set_exception(StoreUnavailableError("the journal is closed"))
             elif not answer.done():
-                reading = self._read(_page, principal, before, states, limit)
+                reading = self._read(_page, principal, before, states, limit, tag)
                 reading.add_done_callback(partial(_pass_on, answer))
 
         self.flush().add_done_callback(written)
@@ -152,7 +176,11 @@ class Journal:
 
 
 def _create(
-    row: JobRow, files: Collection[FileRef], forgotten_ms: int | None, connection: sqlite3.Connection
+    row: JobRow,
+    files: Collection[FileRef],
+    forgotten_ms: int | None,
+    tags: Collection[str],
+    connection: sqlite3.Connection,
 ) -> JobRow | None:
     if connection.execute(_INSERT, _values(row)).rowcount != 1:
         existing = _find(connection, row.principal, row.job)
@@ -162,6 +190,8 @@ def _create(
         connection.execute(_INSERT, _values(row))
     if files:
         _refer(connection, row.position, files)
+    if tags:
+        connection.executemany(_TAG, [(row.principal, tag, row.position) for tag in tags])
     return None
 
 
@@ -187,8 +217,11 @@ def _find(connection: sqlite3.Connection, principal: str, job: str) -> JobRow | 
 
 
 def _page(
-    connection: sqlite3.Connection, principal: str, before: int, states: Collection[str], limit: int
+    connection: sqlite3.Connection, principal: str, before: int, states: Collection[str], limit: int, tag: str | None
 ) -> list[JobRow]:
+    if tag is not None:
+        asked = principal, tag, before, json.dumps(list(states)), limit
+        return [JobRow(*values) for values in connection.execute(_TAGGED, asked)]
     rows = [
         JobRow(*values) for state in states for values in connection.execute(_PAGE, (principal, state, before, limit))
     ]
@@ -215,6 +248,7 @@ def _forget(positions: Collection[int], connection: sqlite3.Connection) -> list[
 
 def _dropped(positions: Collection[int], connection: sqlite3.Connection) -> list[FileRef]:
     """These jobs refer to nothing any more; the files that are not needed since."""
+    connection.executemany(_UNTAG, [(p,) for p in positions])
     files = {FileRef(*values) for p in positions for values in connection.execute(_DROP_FILES, (p,)).fetchall()}
     return [file for file in files if connection.execute(_NEEDED, (file.folder, file.name)).fetchone() is None]
 

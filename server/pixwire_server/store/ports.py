@@ -74,16 +74,23 @@ class JobRow:
     """Wall clock when the results were given up. What is left since then is a tombstone: key, fingerprint and how it
     ended.
     """
+    terms: str = "{}"
+    """JSON document of the job layer: how the job is to be treated (priority, deadlines, tags)."""
 
 
 class JobStore(Protocol):
     """Keeps jobs. What it acknowledged is on disk; of what it refused (`StoreError`) nothing is kept."""
 
     def create(
-        self, row: JobRow, files: Collection[FileRef] = (), forgotten_ms: int | None = None
+        self,
+        row: JobRow,
+        files: Collection[FileRef] = (),
+        forgotten_ms: int | None = None,
+        tags: Collection[str] = (),
     ) -> asyncio.Future[JobRow | None]:
-        """Keep a new job and which files it refers to. The answer is None when it is on disk, or the row that already
-        has this key, which is then left as it is; one that ended at `forgotten_ms` or earlier makes room.
+        """Keep a new job, which files it refers to and under which tags `page` finds it. The answer is None when it is
+        on disk, or the row that already has this key, which is then left as it is; one that ended at `forgotten_ms` or
+        earlier makes room.
         """
         ...
 
@@ -100,9 +107,12 @@ class JobStore(Protocol):
         """The row with this key, finished or not. Works while the medium refuses writes."""
         ...
 
-    def page(self, principal: str, before: int, states: Collection[str], limit: int) -> asyncio.Future[list[JobRow]]:
-        """The `limit` newest jobs of `principal` at positions below `before` that are in one of `states` and have
-        their results, newest first. What was asked to be written before is seen.
+    def page(
+        self, principal: str, before: int, states: Collection[str], limit: int, tag: str | None = None
+    ) -> asyncio.Future[list[JobRow]]:
+        """The `limit` newest jobs of `principal` at positions below `before` that are in one of `states`, were created
+        with `tag` (any, when it is None) and have their results, newest first. What was asked to be written before is
+        seen.
         """
         ...
 

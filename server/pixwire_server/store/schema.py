@@ -63,6 +63,17 @@ MIGRATIONS: tuple[str, ...] = (
         SELECT job.position, 'artifacts', json_extract(image.value, '$.etag'), json_extract(image.value, '$.size')
         FROM job, json_each(job.detail, '$.artifacts') AS image;
     """,
+    # 2 -> 3: priorities, deadlines, tags
+    """
+    ALTER TABLE job ADD COLUMN terms TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE tag (
+        principal TEXT NOT NULL,
+        tag       TEXT NOT NULL,
+        position  INTEGER NOT NULL,
+        PRIMARY KEY (principal, tag, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tag_position ON tag (position);
+    """,
 )
 """Script n brings a file from version n to n + 1. Scripts that were released never change."""
 
@@ -83,9 +94,13 @@ def open_journal(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
             _create(path)
         _check(path)
         writer = _connect(path)
-        _migrate(writer)
-        writer.execute("PRAGMA journal_mode = WAL")
-        return writer, open_reader(path)
+        try:
+            _migrate(writer)
+            writer.execute("PRAGMA journal_mode = WAL")
+            return writer, open_reader(path)
+        except BaseException:
+            writer.close()
+            raise
     except (sqlite3.Error, OSError) as error:
         raise StoreOpenError(f"the journal {path} cannot be opened: {error}") from error
 

@@ -41,3 +41,34 @@ def make_version_1(data_dir: Path, rows: Iterable[tuple[object, ...]]) -> None:
         old.executescript(VERSION_1)
         old.executemany(f"INSERT INTO job VALUES ({', '.join('?' * 13)})", rows)
         old.commit()
+
+
+VERSION_2 = """
+    ALTER TABLE job ADD COLUMN attachments TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE job ADD COLUMN traceparent TEXT;
+    ALTER TABLE job ADD COLUMN tracestate TEXT;
+    ALTER TABLE job ADD COLUMN gone_ms INTEGER;
+    CREATE INDEX job_listed ON job (principal, state, position) WHERE gone_ms IS NULL;
+    CREATE INDEX job_ended ON job (finished_ms, position) WHERE finished_ms IS NOT NULL AND gone_ms IS NULL;
+    CREATE INDEX job_gone ON job (finished_ms) WHERE gone_ms IS NOT NULL;
+    CREATE TABLE file (
+        position INTEGER NOT NULL,
+        folder   TEXT NOT NULL,
+        name     TEXT NOT NULL,
+        size     INTEGER NOT NULL,
+        PRIMARY KEY (position, folder, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX file_name ON file (folder, name, size);
+    INSERT INTO meta VALUES ('secret', 'fedcba9876543210');
+    INSERT INTO file VALUES (1, 'attachments', 'abcd', 7);
+    UPDATE job SET attachments = '["a picture"]', traceparent = 'trace' WHERE position = 1;
+    UPDATE job SET gone_ms = 9000 WHERE position = 2;
+    PRAGMA user_version = 2;
+"""
+
+
+def make_version_2(data_dir: Path, rows: Iterable[tuple[object, ...]]) -> None:
+    """The same of version 2: of the jobs at position 1 and 2 the first has an attachment, the second is a tombstone."""
+    make_version_1(data_dir, rows)
+    with closing(sqlite3.connect(data_dir / JOURNAL_NAME)) as old:
+        old.executescript(VERSION_2)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixwire_server.store import ArtifactFiles
+from pixwire_server.store import ArtifactFiles, StoreUnavailableError
 
 
 @pytest.fixture
@@ -65,6 +65,35 @@ async def test_closing_spares_slices_that_are_still_sent(artifacts: ArtifactFile
     blob.close()  # harmless
     assert piece == b"345"
     assert len(blob.data) == 0
+
+
+async def test_all_names_are_durable_when_images_are_acknowledged(
+    artifacts: ArtifactFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def recorded(handle: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    etags = await artifacts.put([b"one", b"two"])
+    assert {etag[:2] for etag in etags} <= set(flushed)
+    flushed.clear()
+    await artifacts.put([b"one"])  # another job's: its name may not be durable yet
+    assert flushed == [etags[0][:2]]
+
+
+async def test_what_cannot_be_placed_leaves_nothing_and_holds_nothing(artifacts: ArtifactFiles, tmp_path: Path) -> None:
+    [there] = await artifacts.put([b"there"])
+    artifacts.release([there])
+    name = hashlib.sha256(b"lost").hexdigest()
+    (tmp_path / "artifacts" / name[:2] / name).mkdir(parents=True)  # something is in the way
+    with pytest.raises(StoreUnavailableError, match="the image cannot be stored: Is a directory"):
+        await artifacts.put([b"there", b"lost"])
+    assert list((tmp_path / "artifacts" / "tmp").iterdir()) == []
+    assert artifacts.folder.remove(there, lambda: False), "the failed put must not hold it"
 
 
 LIMITED = """

@@ -1,5 +1,6 @@
 """Files by their hash: what is held stays, what is being removed cannot be held, and is stored anew."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,11 +77,51 @@ def test_a_removal_under_way_is_waited_for_and_the_file_is_stored_again(folder: 
         assert asked.wait(30)
         putting = threads.submit(put)
         folder.hold(["1" * 64])  # other names wait for nothing
+        with pytest.raises(TimeoutError):  # it waits; if it did not it would have finished by now
+            putting.result(0.3)
         go_on.set()
         assert removing.result(30)
         assert not putting.result(30)
     assert folder.has(NAME, len(DATA))
     assert not folder.remove(NAME, lambda: False)
+
+
+def test_a_file_is_removed_by_one_at_a_time(folder: BlobFolder) -> None:
+    """The second would give the name free while the first is still about to remove what is stored under it anew."""
+    store(folder)
+    answers: list[bool] = []
+
+    def needed() -> bool:
+        answers.append(folder.remove(NAME, lambda: False))
+        return False
+
+    assert folder.remove(NAME, needed)
+    assert answers == [False]
+
+
+def test_files_and_names_are_flushed_before_anybody_relies_on_them(
+    folder: BlobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes before they have their name, the name before whoever stored it is answered."""
+    done: list[tuple[str, str]] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def flushed(handle: int) -> None:
+        done.append(("flushed", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+        fsync(handle)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(("named", target.name))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "rename", renamed)
+    temporary = folder.temporary()
+    write_whole(temporary, DATA)
+    folder.place(temporary, NAME)
+    folder.sync([NAME])
+    folders = [("flushed", "blobs"), ("named", NAME), ("flushed", NAME[:2])]
+    assert done == [("flushed", temporary.name), *folders]
 
 
 def test_an_open_file_outlives_its_removal(folder: BlobFolder) -> None:
@@ -105,5 +146,9 @@ def test_a_start_removes_what_is_half_or_unneeded(folder: BlobFolder, tmp_path: 
     half.write_bytes(b"ha")
     again = BlobFolder(tmp_path / "blobs")
     assert not half.exists()
+    foreign = tmp_path / "blobs" / "backup" / lost
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"an operator's")
     assert again.sweep(lambda prefix: {kept}) == 1
+    assert foreign.exists()
     assert (again.has(kept, len(DATA)), again.has(lost, 4)) == (True, False)

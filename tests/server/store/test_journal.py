@@ -88,6 +88,17 @@ async def test_an_update_must_be_newer_and_not_after_the_end(journal: Journal) -
     assert await journal.find("anonymous", "job-1") == done
 
 
+async def test_numbers_are_raised_for_all_that_have_not_ended(journal: Journal) -> None:
+    for n in (1, 2):
+        await journal.create(row(n, seq=n))
+    await journal.create(row(3, seq=3, state="failed", finished_ms=9))
+    await journal.raise_seq(1000)
+    found = [await journal.find("anonymous", f"job-{n}") for n in (1, 2, 3)]
+    assert [one.seq for one in found if one is not None] == [1001, 1002, 3]
+    assert not await journal.update(row(1, state="running", seq=1001))
+    assert await journal.update(row(1, state="running", seq=1002))
+
+
 async def test_an_acknowledged_row_is_on_disk(journal: Journal, tmp_path: Path) -> None:
     seen: list[list[tuple[str, str]]] = []
     future = journal.create(row())

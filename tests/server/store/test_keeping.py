@@ -77,6 +77,39 @@ async def test_the_keeper_reads_from_indexes(store: Store) -> None:
         assert f"INDEX {index}" in plan[0]
 
 
+async def test_pages_by_tag_are_the_pages_of_those_that_have_it(store: Store, row: Any) -> None:
+    for n, tags in enumerate((["a", "b"], ["a"], [], ["a"], ["a", "a"]), start=1):
+        await store.journal.create(row(n, state="succeeded" if n == 4 else "queued", finished_ms=9), tags=tags)
+    await store.journal.create(row(9, principal="mallory"), tags=["a"])
+
+    async def found(tag: str, before: int = 99, limit: int = 9, states: list[str] = STATES) -> list[int]:
+        return [r.position for r in await store.journal.page("anonymous", before, states, limit, tag)]
+
+    assert await found("a") == [5, 4, 2, 1]
+    assert await found("b") == [1]
+    assert await found("c") == []
+    assert await found("a", before=4, limit=1) == [2]
+    assert await found("a", states=["succeeded"]) == [4]
+    await store.journal.expire([2, 4], 10)
+    assert await found("a") == [5, 1]
+    await store.journal.forget([5])
+    assert await found("a") == [1]
+    assert store.journal._reader.execute("SELECT position FROM tag ORDER BY position").fetchall() == [(1,), (1,), (9,)]
+
+
+async def test_a_page_by_tag_is_read_from_the_index_of_tags(store: Store) -> None:
+    """However many jobs have other tags; and it comes in its order, without sorting."""
+    from pixwire_server.store import journal
+
+    plan = store.journal._reader.execute(f"EXPLAIN QUERY PLAN {journal._TAGGED}", ("a", "b", 1, "[]", 1)).fetchall()
+    steps = [step[3] for step in plan]
+    assert steps[:2] == [
+        "SEARCH tag USING PRIMARY KEY (principal=? AND tag=? AND position<?)",
+        "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)",
+    ]
+    assert not any("TEMP B-TREE" in step for step in steps)
+
+
 async def test_a_closed_journal_lists_nothing(tmp_path: Path) -> None:
     store = await open_store(tmp_path)
     await store.close()
@@ -90,6 +123,7 @@ async def test_files_belong_to_the_principals_whose_jobs_refer_to_them(store: St
     assert await owns("alice", [file(1, ATTACHMENTS), file(2, ATTACHMENTS)])
     assert not await owns("alice", [file(1, ATTACHMENTS), file(3, ATTACHMENTS)])
     assert not await owns("alice", [file(1, ARTIFACTS)])
+    assert not await owns("alice", [FileRef(ATTACHMENTS, file(1).name, 99)])
     assert not await owns("mallory", [file(1, ATTACHMENTS)])
 
 
@@ -103,13 +137,15 @@ async def test_a_tombstone_holds_nothing_of_request_and_result(store: Store, row
         traceparent="t",
         tracestate="s",
         cancel_reason="r",
+        terms='{"tags": ["secret"]}',
     )
-    await store.journal.create(full, [file(1)])
+    await store.journal.create(full, [file(1)], tags=["secret"])
     assert await store.journal.expire([1, 77], 500) == [file(1)]
     tombstone = await store.journal.find("anonymous", "job-1")
     assert tombstone is not None
     assert (tombstone.gone_ms, tombstone.finished_ms, tombstone.state) == (500, 10, "succeeded")
-    assert (tombstone.params, tombstone.detail, tombstone.attachments) == ("{}", "{}", "[]")
+    assert (tombstone.params, tombstone.detail, tombstone.attachments, tombstone.terms) == ("{}", "{}", "[]", "{}")
+    assert store.journal._reader.execute("SELECT count(*) FROM tag").fetchone() == (0,)
     assert (tombstone.traceparent, tombstone.tracestate, tombstone.cancel_reason) == (None, None, None)
     assert await store.journal.expire([1], 600) == []
     assert await store.journal.page("anonymous", 9, STATES, 9) == []
@@ -129,6 +165,15 @@ async def test_a_file_is_free_when_the_last_job_that_refers_to_it_is_gone(store:
     await store.journal.create(row(3), [file(3)])
     assert await store.journal.expire([1], 0) == [file(1)]
     assert await store.journal.expire([2], 0) == [file(2)]
+
+
+async def test_a_write_that_comes_too_late_refers_to_nothing(store: Store, row: Any) -> None:
+    """Its run was given up: the files it made belong to no job."""
+    await store.journal.create(row(1, seq=5))
+    assert not await store.journal.update(row(1, state="succeeded", seq=5, finished_ms=1), [file(1)])
+    assert not await store.journal.owns("anonymous", [file(1)])
+    assert await store.journal.update(row(1, state="succeeded", seq=6, finished_ms=1), [file(2)])
+    assert await store.journal.owns("anonymous", [file(2)])
 
 
 async def test_what_ended_comes_in_the_order_of_the_ends(store: Store, row: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pixwire_server.store import ATTACHMENTS, FileRef, JobRow, open_store
 from pixwire_server.store.journal import JOURNAL_NAME
 
-from .old_journal import make_version_1
+from .old_journal import make_version_1, make_version_2
 
 IMAGES = [b"the first image", b"the second image"]
 ETAGS = [hashlib.sha256(image).hexdigest() for image in IMAGES]
@@ -61,7 +61,7 @@ async def test_a_journal_of_version_1_is_taken_along(tmp_path: Path) -> None:
         blob.close()
     await store.close()
     with closing(sqlite3.connect(tmp_path / "data" / JOURNAL_NAME)) as other:
-        assert other.execute("PRAGMA user_version").fetchone() == (2,)
+        assert other.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 async def test_old_jobs_are_listed_and_their_images_counted(tmp_path: Path) -> None:
@@ -76,6 +76,23 @@ async def test_old_jobs_are_listed_and_their_images_counted(tmp_path: Path) -> N
     await store.journal.create(JobRow(9, "p", "new", "img2img", "f", "{}", 1, "queued", 1, 1), [NEW])
     assert await store.journal.owns("p", [NEW])
     await store.close()
+
+
+async def test_a_journal_of_version_2_is_taken_along(tmp_path: Path) -> None:
+    make_version_2(tmp_path / "data", OLD)
+    store = await open_store(tmp_path / "data")
+    assert store.journal.secret == b"fedcba9876543210"
+    first, second = await store.journal.find("anonymous", "job-1"), await store.journal.find("anonymous", "job-2")
+    assert first is not None
+    assert second is not None
+    assert (first.attachments, first.traceparent, first.terms) == ('["a picture"]', "trace", "{}")
+    assert (second.gone_ms, second.terms) == (9000, "{}")
+    assert await store.journal.owns("anonymous", [FileRef(ATTACHMENTS, "abcd", 7)])
+    assert [row.terms for row in store.unfinished] == ["{}", "{}"]
+    assert await store.journal.page("anonymous", 9, ["succeeded"], 9, tag="old") == []
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "data" / JOURNAL_NAME)) as other:
+        assert other.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 NEW = FileRef(ATTACHMENTS, "0" * 64, 1)
