@@ -1,16 +1,18 @@
 """The job layer: accepts jobs, keeps them in the journal, gives them to the engine, tells those who watch."""
 
+from .admin import AdminCommand
 from .clock import Clock
 from .errors import EngineLostError, RequestError, StartupError
 from .events import JobEvent, JobPage, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
 from .opening import open_jobs
-from .request import Trace
+from .request import Terms, Trace
 from .service import Jobs
 from .settings import JobsSettings
 from .supervision import RestartPolicy
 from .uploads import Upload
 
 __all__ = [
+    "AdminCommand",
     "Clock",
     "EngineLostError",
     "JobEvent",
@@ -26,6 +28,7 @@ __all__ = [
     "StartupError",
     "StateChanged",
     "Submitted",
+    "Terms",
     "Trace",
     "Upload",
     "Watch",

@@ -5,38 +5,28 @@ is not current comes from a run that was given up and is ignored.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pixwire_server.engine import api
-from pixwire_server.scheduling.admission import admit
-from pixwire_server.scheduling.data import Capacity, Waiting
 
-from . import model, resolve
+from . import deadlines, model, resolve
+from .alarm import Alarm
 from .clock import Clock
 from .events import PreviewShown, Progressed
+from .gauges import Gauges
 from .ledger import Ledger
 from .outcomes import Outcomes
+from .planner import Planner, standing
 from .record import Record
+from .run import Run
 from .state import Cause
 from .table import JobTable
 
 
-@dataclass(slots=True)
-class Run:
-    """One attempt that the engine works on."""
-
-    handle: int
-    record: Record
-    alone: bool
-    holds_place: bool = True
-    """Until the engine reports Left: then its last step is done, though its image is not."""
-
-
 class Dispatcher:
-    """Decides nothing itself: who starts is `scheduling.admission`, what a change means is the ledger."""
+    """Decides nothing itself: who starts is the planner's queue, what a change means is the ledger."""
 
     def __init__(
         self,
@@ -45,8 +35,9 @@ class Dispatcher:
         outcomes: Outcomes,
         send: Callable[[api.Command], None],
         path: Callable[[str], Path],
+        planner: Planner,
+        gauges: Gauges,
         *,
-        places: int,
         max_attempts: int,
         clock: Clock,
         may_start: Callable[[], bool],
@@ -56,13 +47,15 @@ class Dispatcher:
         self._outcomes = outcomes
         self._send = send
         self._path = path
-        self._places = places
+        self._planner = planner
+        self.gauges = gauges
         self._max_attempts = max_attempts
         self._clock = clock
         self._may_start = may_start
-        self._runs: dict[int, Run] = {}
+        self._runs = planner.runs
         self._last_handle = 0
         self._pump_planned = False
+        self._alarm = Alarm(clock, self.plan)
         self._handlers: dict[type[api.Report], Callable[[Run, Any], None]] = {
             api.Progress: self._progress,
             api.PreviewReady: self._preview,
@@ -77,6 +70,10 @@ class Dispatcher:
         """Runs the engine works on."""
         return len(self._runs)
 
+    def runs(self) -> Iterable[Run]:
+        """What the engine works on."""
+        return self._runs.values()
+
     def plan(self) -> None:
         """Start what can be started, in the next turn of the loop: after the callbacks of whatever led here."""
         if not self._pump_planned:
@@ -85,6 +82,11 @@ class Dispatcher:
 
     def report(self, report: api.Report) -> None:
         """A report of the current engine."""
+        if isinstance(report, api.Passed):
+            self._passed(report)
+            return
+        if isinstance(report, api.Heartbeat):
+            self.gauges.beat(report.resident)
         handler = self._handlers.get(type(report))
         if handler is not None and (run := self._runs.get(getattr(report, "handle", 0))) is not None:
             try:
@@ -104,54 +106,85 @@ class Dispatcher:
 
     def engine_lost(self) -> None:
         """The engine is dead: what it worked on is tried again, or ends."""
+        self.gauges.lost()
         for run in self._give_up():
-            cause, fields = model.lost(run.record.job, self._max_attempts)
-            self._back(run.record, cause, fields)
+            self._lost(run)
 
     def recall(self) -> None:
         """Stop what runs without counting the attempt: the server itself ends it."""
         for run in self._give_up():
             self._send(api.Cancel(run.handle))
-            if run.record.job.cancel_reason is None:
+            if run.record.job.cancel_reason is None and run.expiring is None:
                 self._back(run.record, Cause.REQUEUED, {"step": 0})
             else:
-                self._back(run.record, *model.lost(run.record.job, self._max_attempts))
+                self._lost(run)
+
+    def close(self) -> None:
+        """Ring no more. What runs is recalled before."""
+        self._alarm.stop()
 
     def _pump(self) -> None:
         self._pump_planned = False
+        now = self._clock.monotonic()
+        started: list[Record] = []
         if self._may_start():
-            waiting = (Waiting(record.job.position, self._suspect(record)) for record in self._table.queue)
-            for position in admit(waiting, self._capacity()):
-                self._start(self._table.queue.take(position))
+            started, expired = self._planner.take(now)
+        else:
+            expired = self._table.queue.expire(now)
+        for record in expired:
+            self._expire(record, now)
+        for record in started:
+            self._start(record, now)
+        for run in tuple(self._runs.values()):
+            self._judge(run, now)
+        self._alarm.set(self._next_alarm(now))
 
-    def _capacity(self) -> Capacity:
-        runs = self._runs.values()
-        occupied = sum(run.holds_place for run in runs)
-        return Capacity(self._places, occupied, len(runs), any(run.alone for run in runs))
-
-    def _suspect(self, record: Record) -> bool:
-        """Its last attempt is made alone: if the engine dies again, it was this job, and no other job pays for it."""
-        return 1 < self._max_attempts <= record.job.attempt
-
-    def _start(self, record: Record) -> None:
+    def _start(self, record: Record, now: float) -> None:
         self._last_handle += 1
-        run = Run(self._last_handle, record, self._suspect(record))
-        self._runs[run.handle] = run
+        record.started_at = now
+        run = self._planner.began(self._last_handle, record, now)
         record.run = run.handle
-        record.started_at = self._clock.monotonic()
         try:
-            self._ledger.change(record, Cause.ADMITTED)
-            self._send(api.Submit(self._task(run.handle, record.job)))
+            self._ledger.change(record, Cause.ADMITTED, started=True)
+            self._send(api.Submit(self._task(run.handle, record.job), *standing(run)))
             if record.watched_for_previews:
                 self._send(api.SetPreviews(run.handle, True))
         except Exception as defect:
             self._broken(run, defect)
+
+    def _expire(self, record: Record, now: float) -> None:
+        """It waited in vain."""
+        error = deadlines.missed_in_queue(record, now, self._planner.least(record.job, now))
+        self._ledger.settle(record, Cause.EXPIRED, error=error)
+
+    def _judge(self, run: Run, now: float) -> None:
+        """Stop a run whose time is over, or that cannot be done in time any more."""
+        record = run.record
+        if run.expiring is not None or record.job.cancel_reason is not None or record.settling is not None:
+            return
+        run.expiring = deadlines.missed_running(record, now)
+        ends, left = deadlines.ends_by(record), self._planner.left(run, now)
+        if run.expiring is None and ends is not None and now + left > ends:
+            run.expiring = deadlines.hopeless_running(record, left)
+        if run.expiring is not None:
+            self._send(api.Cancel(run.handle))
+
+    def _next_alarm(self, now: float) -> float | None:
+        """When something has to be looked at again, if nothing happens before."""
+        moments = [self._table.queue.next_expiry()]
+        for run in self._runs.values():
+            if run.expiring is None:
+                moments.append(deadlines.attempt_ends_by(run.record))
+                ends = deadlines.ends_by(run.record)
+                moments.append(None if ends is None else ends - self._planner.left(run, now))
+        return min((at for at in moments if at is not None), default=None)
 
     def _task(self, handle: int, job: model.Job) -> api.GenerateTask:
         inputs = tuple(api.TaskInput(one.name, str(self._path(one.sha256)), one.media_type) for one in job.attachments)
         return resolve.task(handle, job.params, job.kind, inputs)
 
     def _progress(self, run: Run, report: api.Progress) -> None:
+        self._planner.changed()
         job = run.record.job = model.progressed(run.record.job, report.step, report.steps)
         run.record.emit(Progressed(job.id, job.seq, job.step, job.steps, job.attempt))
 
@@ -164,11 +197,26 @@ class Dispatcher:
 
     def _left(self, run: Run, report: api.Left) -> None:
         run.holds_place = False
+        self._planner.changed()
         self.plan()
 
+    def _passed(self, report: api.Passed) -> None:
+        now = self._clock.monotonic()
+        self._planner.passed(report.passes)
+        for one in report.passes:
+            self.gauges.passed(one.id, one.stage, one.rows, one.ms, one.handles, now)
+
     def _over(self, run: Run, report: api.Finished | api.Failed | api.Cancelled) -> None:
+        now = self._clock.monotonic()
         self._forget(run)
-        self._outcomes.end(run.record, report)
+        late = run.expiring if isinstance(report, api.Cancelled) else deadlines.missed_running(run.record, now)
+        if isinstance(report, api.Finished):
+            self._planner.finished(run, report.stats, now)
+            self._planner.judged(run, kept=late is None)
+            self.gauges.made(len(report.images), now)
+        elif late is not None:
+            self._planner.judged(run, kept=False)
+        self._outcomes.end(run.record, report, late)
         self.plan()
 
     def _broken(self, run: Run, defect: Exception) -> None:
@@ -182,6 +230,8 @@ class Dispatcher:
     def _forget(self, run: Run) -> None:
         del self._runs[run.handle]
         run.record.run = None
+        self.gauges.left(run.handle)
+        self._planner.changed()
 
     def _give_up(self) -> list[Run]:
         runs = list(self._runs.values())
@@ -189,10 +239,17 @@ class Dispatcher:
             self._forget(run)
         return runs
 
+    def _lost(self, run: Run) -> None:
+        """It runs no longer, and that counts."""
+        if run.expiring is not None:
+            self._ledger.settle(run.record, Cause.EXPIRED, error=run.expiring)
+        else:
+            self._back(run.record, *model.lost(run.record.job, self._max_attempts))
+
     def _back(self, record: Record, cause: Cause, fields: dict[str, Any]) -> None:
         if cause is not Cause.REQUEUED:
             self._ledger.settle(record, cause, **fields)
             return
-        self._table.queue.add(record)
+        self._planner.wait(record, self._clock.monotonic(), attempt=fields.get("attempt"))
         self._ledger.change(record, cause, **fields)
         self.plan()

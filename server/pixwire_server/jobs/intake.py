@@ -12,20 +12,24 @@ from typing import NoReturn
 
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ErrorCode
-from pixwire_server.engine.api import ModelCard
 from pixwire_server.store import JobRow, JobStore
 
-from . import model, resolve
+from . import deadlines, model, resolve
+from .catalogue import Catalogue
 from .clock import Clock
 from .errors import RequestError, translate
 from .events import Submitted
 from .futures import resolved, then, unheard
 from .ledger import Ledger
 from .model import Job
+from .planner import Planner
 from .record import Record
 from .request import Request
 from .retention import Fate, Retention
 from .table import JobTable, Key
+
+PACKED_ABOVE = 1000
+"""Jobs in the queue above which one more is held in few bytes: it will wait for a while."""
 
 Kept = tuple[Record, bool]
 """A job in the journal, and whether it had been there before."""
@@ -42,10 +46,11 @@ class Intake:
         clock: Clock,
         retention: Retention,
         *,
-        card: Callable[[], ModelCard],
+        models: Catalogue,
         draw_seed: Callable[[], int],
         refusal: Callable[[str, bool], RequestError | None],
         on_queued: Callable[[], None],
+        planner: Planner,
         last_position: int,
     ) -> None:
         self.pending: dict[Key, asyncio.Future[Kept]] = {}
@@ -55,18 +60,19 @@ class Intake:
         self._ledger = ledger
         self._clock = clock
         self._retention = retention
-        self._card = card
+        self._models = models
         self._draw_seed = draw_seed
         self._refusal = refusal
         self._on_queued = on_queued
+        self._planner = planner
         self._last_position = last_position
 
     def submit(self, request: Request) -> asyncio.Future[Submitted]:
         """See `Jobs.submit`."""
         if (known := self.attach(request)) is not None:
             return known
-        card = self._card()
-        params = resolve.resolve(resolve.parse(request.kind, request.tail, (), card), card, self._draw_seed)
+        asked = resolve.parse(request.kind, request.tail, (), self._models)
+        params = resolve.resolve(asked, self._models.card(asked.model), self._draw_seed)
         if (refused := self.refuse(request)) is not None:
             return refused
         return self.create(request, params)
@@ -93,9 +99,9 @@ class Intake:
         `begun`: its upload was let in before; a drain that has begun since does not refuse it (SPEC 12.1).
         """
         refusal = self._refusal(request.principal, begun)
-        if refusal is None:
-            return None
+        return None if refusal is None else self._unless_known(request, refusal)
 
+    def _unless_known(self, request: Request, refusal: RequestError) -> asyncio.Future[Submitted]:
         def looked(known: Submitted | None) -> Submitted:
             if known is None:
                 raise refusal
@@ -104,11 +110,13 @@ class Intake:
         return then(self.lookup(request), looked)
 
     def create(self, request: Request, params: GenerateParams) -> asyncio.Future[Submitted]:
-        """Make a new job; resolves when it is on disk. It may turn out to be an old one after all."""
-        self._last_position += 1
-        now_ms = self._clock.wall_ms()
+        """Make a new job; resolves when it is on disk. It may turn out to be an old one after all.
+
+        Fails with DEADLINE_EXCEEDED when it could not be done in its time even with the engine for itself.
+        """
+        now_ms, now = self._clock.wall_ms(), self._clock.monotonic()
         job = Job(
-            position=self._last_position,
+            position=self._last_position + 1,
             principal=request.principal,
             id=request.job,
             kind=request.kind,
@@ -118,9 +126,15 @@ class Intake:
             steps=resolve.steps(params),
             attachments=request.attachments,
             trace=request.trace,
+            terms=request.terms,
         )
-        creating = self._store.create(model.to_row(job), request.files, self._retention.forgotten_ms(now_ms))
-        kept = unheard(then(creating, partial(self._created, job), translate))
+        timeout_ms, least_ms = request.terms.timeout_ms, round(self._planner.least(job, now) * 1000)
+        if timeout_ms is not None and timeout_ms < least_ms:
+            return self._unless_known(request, deadlines.refusal(request.terms, least_ms))
+        self._last_position += 1
+        forgotten_ms = self._retention.forgotten_ms(now_ms)
+        creating = self._store.create(model.to_row(job), request.files, forgotten_ms, request.terms.tags)
+        kept = unheard(then(creating, partial(self._created, job, now), translate))
         self.pending[job.key] = kept
         kept.add_done_callback(lambda done: self.pending.pop(job.key, None))
         return then(kept, lambda kept: self._submitted(request.mark, *kept))
@@ -134,13 +148,20 @@ class Intake:
             return then(pending, lambda kept: kept[0], partial(_not_accepted, job_id))
         return then(self._store.find(*key), partial(self._read, job_id), translate)
 
-    def keep(self, job: Job) -> Record:
-        """Take a job that is in the journal into memory, and into the queue when it has not ended."""
-        waited_s = max(0, self._clock.wall_ms() - job.submitted_ms) / 1000
-        record = Record(job, self._clock.monotonic() - waited_s)
+    def keep(self, job: Job, accepted_at: float | None = None) -> Record:
+        """Take a job that is in the journal into memory, and into the queue when it has not ended.
+
+        `accepted_at`: when it came, in monotonic seconds; None for one that is from before: the wall clock has to do.
+        """
+        now, fresh = self._clock.monotonic(), accepted_at is not None
+        if accepted_at is None:
+            accepted_at = now - max(0, self._clock.wall_ms() - job.submitted_ms) / 1000
+        record = Record(job, accepted_at)
         self._table.add(record)
         if not job.state.terminal:
-            self._table.queue.add(record)
+            self._planner.wait(record, now, fresh=fresh)
+            if len(self._table.queue) > PACKED_ABOVE:
+                record.pack()
         return record
 
     def _kept(self, key: Key) -> Record | None:
@@ -156,10 +177,10 @@ class Intake:
     def _fate(self, row: JobRow) -> Fate:
         return self._retention.fate(row.finished_ms, row.gone_ms, self._clock.wall_ms())
 
-    def _created(self, job: Job, existing: JobRow | None) -> Kept:
+    def _created(self, job: Job, now: float, existing: JobRow | None) -> Kept:
         del self.pending[job.key]
         if existing is None:  # somebody may have asked for it just now, and have found it in the journal already
-            kept = self._table.get(job.key) or self.keep(job), False
+            kept = self._table.get(job.key) or self.keep(job, now), False
         else:
             kept = self._known(existing), True
         asyncio.get_running_loop().call_soon(self._on_queued)  # later, so that the answer comes before the first event

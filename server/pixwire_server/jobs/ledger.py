@@ -14,12 +14,13 @@ from typing import Any
 from pixwire_protocol.status import JobState, JobStatus
 from pixwire_server.store import JobRow, JobStore, StoreError
 
-from . import model
+from . import deadlines, model
 from .clock import Clock
 from .errors import from_store
 from .events import StateChanged
 from .futures import fail, give, unheard
 from .model import Job
+from .planner import Planner
 from .record import Record
 from .retention import Retention
 from .retry import StoreRetry
@@ -32,8 +33,17 @@ _log = logging.getLogger(__name__)
 class Ledger:
     """Changes jobs, in memory and in the journal, and tells their watchers. Lives in the event loop."""
 
-    def __init__(self, store: JobStore, table: JobTable, retry: StoreRetry, clock: Clock, retention: Retention) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        table: JobTable,
+        retry: StoreRetry,
+        clock: Clock,
+        retention: Retention,
+        planner: Planner,
+    ) -> None:
         self._store = store
+        self._planner = planner
         self._table = table
         self._retry = retry
         self._clock = clock
@@ -99,9 +109,14 @@ class Ledger:
         """The job as the wire shows it now."""
         finished_ms = record.job.finished_ms
         if finished_ms is None:
-            return model.status(record.job, self._table.queue.rank(record), with_params=with_params)
+            return model.status(record.job, self._outlook(record), with_params=with_params)
         retain_ms = self._retention.left_ms(finished_ms, self._clock.wall_ms())
         return model.status(record.job, retain_ms=retain_ms, with_params=with_params)
+
+    def _outlook(self, record: Record) -> model.Outlook:
+        now = self._clock.monotonic()
+        eta_ms = round(self._planner.eta(record, now) * 1000)
+        return model.Outlook(self._table.queue.rank(record), eta_ms, deadlines.left_ms(record, now))
 
     async def flush(self) -> None:
         """Wait until no write is under way. Cancelling it stops the waiting only."""

@@ -34,7 +34,9 @@ class Lister:
         self._clock = clock
         self._secret = secret
 
-    def page(self, principal: str, limit: int, after: str | None, states: Collection[str]) -> asyncio.Future[JobPage]:
+    def page(
+        self, principal: str, limit: int, after: str | None, states: Collection[str], tag: str | None = None
+    ) -> asyncio.Future[JobPage]:
         """See `Jobs.list_jobs`."""
         wanted = _states(states)
         before = self._place(principal, after) if after else _END
@@ -44,7 +46,7 @@ class Lister:
             following = self._cursor(principal, rows[limit - 1].position) if len(rows) > limit else None
             return JobPage(tuple(job for job in jobs if job is not None and job.state in wanted), following)
 
-        return then(self._store.page(principal, before, wanted, limit + 1), found, translate)
+        return then(self._store.page(principal, before, wanted, limit + 1, tag), found, translate)
 
     def _summary(self, row: JobRow) -> JobSummary | None:
         """None for one that is as good as gone."""

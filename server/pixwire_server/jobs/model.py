@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
+from pixwire_protocol import params
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ERRORS, ErrorCode
@@ -12,7 +14,7 @@ from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus,
 from pixwire_server.store import ARTIFACTS, FileRef, JobRow
 
 from .errors import incident
-from .request import NO_TRACE, Trace
+from .request import NO_TERMS, NO_TRACE, Terms, Trace
 from .state import Cause, next_state
 
 RECOVERY_GAP = 1_000_000
@@ -22,6 +24,8 @@ repeated.
 
 MAX_MESSAGE = 1000
 """Characters kept of an error message: it is told to people, and travels in every status."""
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -43,6 +47,8 @@ class Job:
     seq: int = 1
     attempt: int = 1
     """Which run this is, or will be; the first is 1."""
+    started: bool = False
+    """Whether there was a run already, counted as an attempt or not."""
     step: int = 0
     steps: int = 0
     finished_ms: int | None = None
@@ -52,8 +58,9 @@ class Job:
     trace: Trace = NO_TRACE
     artifacts: tuple[ArtifactInfo, ...] = ()
     error: JobError | None = None
-    timings: Mapping[str, float] = field(default_factory=dict)
-    engine: Mapping[str, float] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    engine: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    terms: Terms = NO_TERMS
 
     @property
     def key(self) -> tuple[str, str]:
@@ -98,8 +105,20 @@ def cancelled(reason: str) -> JobError:
     return error(ErrorCode.CANCELLED, reason or "cancelled on request")
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is expected of a job that has not ended."""
+
+    queue_position: int | None
+    """About 1 for the next to start; None for one that does not wait."""
+    eta_ms: int
+    """From now to its end, about."""
+    deadline_ms: int | None = None
+    """What is left of the time it was given."""
+
+
 def status(
-    job: Job, queue_position: int | None = None, *, retain_ms: int | None = None, with_params: bool = False
+    job: Job, outlook: Outlook | None = None, *, retain_ms: int | None = None, with_params: bool = False
 ) -> JobStatus:
     """The job as the wire shows it. `with_params`: also what was asked for, attachments included."""
     return JobStatus(
@@ -111,7 +130,7 @@ def status(
         step=job.step,
         steps=job.steps,
         seed=job.params.seed,
-        queue_position=queue_position,
+        queue_position=None if outlook is None else outlook.queue_position,
         artifacts=job.artifacts,
         error=job.error,
         timings=job.timings or None,
@@ -120,6 +139,10 @@ def status(
         traceparent=job.trace.traceparent,
         retain_ms=retain_ms,
         attachments=job.attachments if with_params else (),
+        priority=job.terms.priority,
+        tags=job.terms.tags,
+        eta_ms=None if outlook is None else outlook.eta_ms,
+        deadline_ms=None if outlook is None else outlook.deadline_ms,
     )
 
 
@@ -139,12 +162,17 @@ def summary(job: Job, now_ms: int) -> JobSummary:
         steps=job.steps,
         artifacts=len(job.artifacts),
         age_ms=max(0, now_ms - job.submitted_ms),
+        priority=job.terms.priority,
+        tags=job.terms.tags,
+        model=job.params.model,
     )
 
 
 def to_row(job: Job) -> JobRow:
     """The job as the journal keeps it."""
     detail: dict[str, Any] = {"step": job.step, "steps": job.steps}
+    if job.started:
+        detail["started"] = True
     if job.artifacts:
         detail["artifacts"] = [artifact.to_map() for artifact in job.artifacts]
     if job.error is not None:
@@ -170,6 +198,7 @@ def to_row(job: Job) -> JobRow:
         attachments=_to_json([one.to_map() for one in job.attachments]) if job.attachments else "[]",
         traceparent=job.trace.traceparent,
         tracestate=job.trace.tracestate,
+        terms=_terms_to_json(job.terms),
     )
 
 
@@ -182,11 +211,12 @@ def from_row(row: JobRow) -> Job:
         id=row.job,
         kind=row.kind,
         fingerprint=row.fingerprint,
-        params=GenerateParams(**json.loads(row.params)),
+        params=params.from_map(json.loads(row.params)),
         submitted_ms=row.submitted_ms,
         state=JobState(row.state),
         seq=row.seq,
         attempt=row.attempt,
+        started=detail.get("started", False),
         step=detail["step"],
         steps=detail["steps"],
         finished_ms=row.finished_ms,
@@ -195,9 +225,23 @@ def from_row(row: JobRow) -> Job:
         trace=Trace(row.traceparent, row.tracestate),
         artifacts=tuple(ArtifactInfo.from_map(artifact) for artifact in detail.get("artifacts", ())),
         error=JobError.from_map(detail["error"]) if detail.get("error") else None,
-        timings=detail.get("timings", {}),
-        engine=detail.get("engine", {}),
+        timings=detail.get("timings", _NOTHING),
+        engine=detail.get("engine", _NOTHING),
+        terms=_terms_from_json(row.terms),
     )
+
+
+def _terms_to_json(terms: Terms) -> str:
+    """Only what is not as usual."""
+    usual = asdict(NO_TERMS)
+    return _to_json({name: value for name, value in asdict(terms).items() if value != usual[name]})
+
+
+def _terms_from_json(text: str) -> Terms:
+    if text == "{}":
+        return NO_TERMS
+    values = json.loads(text)
+    return Terms(**values | {"tags": tuple(values.get("tags", ()))})
 
 
 def recovered(job: Job, max_attempts: int, now_ms: int) -> Job:

@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
+from pixwire_server.engine.cost_file import COST_FILE
 from pixwire_server.engine.process import EngineProcess
 from pixwire_server.store import StoreOpenError, open_store
 
@@ -29,6 +31,7 @@ async def open_jobs(
     also when the caller is cancelled.
     """
     clock = clock or Clock()
+    settings = replace(settings, engine=replace(settings.engine, cost_file=str(settings.data_dir / COST_FILE)))
     try:
         _ = settings.retention  # before anything is opened
     except ValueError as error:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import ArtifactInfo
+from pixwire_protocol.status import ArtifactInfo, JobError
 from pixwire_server.engine.api import Cancelled, EncodedImage, Failed, FailureKind, Finished, JobStats
 from pixwire_server.store import ArtifactStore
 
@@ -22,6 +22,7 @@ _ERRORS: dict[str, ErrorCode] = {
     FailureKind.OUT_OF_MEMORY: ErrorCode.OUT_OF_MEMORY,
     FailureKind.PIPELINE_ERROR: ErrorCode.PIPELINE_ERROR,
     FailureKind.INVALID_ARGUMENT: ErrorCode.INVALID_ARGUMENT,
+    FailureKind.MODEL_UNAVAILABLE: ErrorCode.UNSUPPORTED,
 }
 
 
@@ -39,9 +40,17 @@ class Outcomes:
             Cancelled: self._cancelled,
         }
 
-    def end(self, record: Record, outcome: Outcome) -> None:
-        """End the job. Call it once per run, with the first outcome reported."""
-        self._handlers[type(outcome)](record, outcome)
+    def end(self, record: Record, outcome: Outcome, late: JobError | None = None) -> None:
+        """End the job. Call it once per run, with the first outcome reported. `late`: its time is over, so whatever it
+        made is not wanted any more.
+        """
+        if late is None:
+            self._handlers[type(outcome)](record, outcome)
+        elif isinstance(outcome, Failed):
+            self._failed(record, outcome)
+        else:
+            step = outcome.step if isinstance(outcome, Cancelled) else record.job.steps
+            self._ledger.settle(record, Cause.EXPIRED, error=late, step=step, **self._cost(record, outcome.stats))
 
     def broken(self, record: Record, defect: Exception) -> None:
         """End a job that met a defect of this program, if it has not ended: every job has an end."""

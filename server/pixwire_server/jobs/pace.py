@@ -22,8 +22,8 @@ class Pace:
             self._interval_s = before + SMOOTHING * (interval - before)
         self._last = now
 
-    def retry_after_ms(self) -> int:
-        """When one more place in the queue is likely to be free."""
+    def retry_after_ms(self, foretold_s: float = 0.0) -> int:
+        """When one more place in the queue is likely to be free; `foretold_s`: what the forecast thinks of that."""
         if self._interval_s is None:
-            return FIRST_GUESS_MS
-        return int(min(MAX_MS, max(MIN_MS, self._interval_s * 1000)))
+            return int(min(MAX_MS, max(FIRST_GUESS_MS, foretold_s * 1000)))
+        return int(min(MAX_MS, max(MIN_MS, max(self._interval_s, foretold_s) * 1000)))

@@ -19,6 +19,26 @@ NO_TRACE = Trace()
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """How a job is to be treated. No part of what the request is: a repeat on other terms attaches to the same job.
+
+    timeout_ms     from the acceptance to the end
+    queue_ttl_ms   from the acceptance to the first start
+    run_timeout_ms of each attempt
+    tags           what its owner finds it by
+    """
+
+    priority: str = "normal"
+    timeout_ms: int | None = None
+    queue_ttl_ms: int | None = None
+    run_timeout_ms: int | None = None
+    tags: tuple[str, ...] = ()
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """Who wants which job. `mark` is its fingerprint: the same request has the same one."""
 
@@ -28,6 +48,7 @@ class Request:
     tail: bytes
     attachments: tuple[Attachment, ...] = ()
     trace: Trace = NO_TRACE
+    terms: Terms = NO_TERMS
     mark: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,9 +12,9 @@ from pixwire_protocol import params as vocabulary
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams, ParamError
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import ModelInfo
-from pixwire_server.engine.api import IMG2IMG, INPAINT, MEDIA_TYPES, TXT2IMG, GenerateTask, ModelCard, TaskInput
+from pixwire_server.engine.api import IMG2IMG, INPAINT, TXT2IMG, Adapter, GenerateTask, ModelCard, TaskInput
 
+from .catalogue import Catalogue
 from .errors import RequestError, invalid
 from .pictures import FORMATS, Picture
 
@@ -34,33 +34,40 @@ def draw_seed() -> int:
     return secrets.randbelow(DRAWN_SEEDS)
 
 
-def parse(kind: str, tail: bytes, attachments: Sequence[Attachment], card: ModelCard) -> GenerateParams:
-    """The parameters of a request as they were sent. Raises RequestError."""
-    check_kind(kind, card)
+def parse(kind: str, tail: bytes, attachments: Sequence[Attachment], models: Catalogue) -> GenerateParams:
+    """The parameters of a request as they were sent, for one of `models`. Raises RequestError."""
+    if kind not in models.kinds():
+        raise _unsupported(kind, models.kinds(), "the models here do")
     try:
         params = vocabulary.parse(tail, kind, attachments)
     except ParamError as error:
         raise RequestError(ErrorCode.INVALID_ARGUMENT, error.message, error.details) from error
-    check_names([one.name for one in attachments], card)
+    check_model(kind, [one.name for one in attachments], params, models)
     return params
 
 
-def check_kind(kind: str, card: ModelCard) -> None:
-    """Raise RequestError when this model does not do this kind of job."""
+def check_model(kind: str, attachments: Collection[str], params: GenerateParams, models: Catalogue) -> ModelCard:
+    """The card of the model that `params` name. Raises RequestError when it does not do this kind of job, has no use
+    for one of the attachments, or has no adapter of a name."""
+    card = models.card(params.model)
     if kind not in card.kinds:
-        raise RequestError(
-            ErrorCode.UNSUPPORTED,
-            f"kind: {kind!r} is not served here; {card.name} does {_names(card.kinds)}",
-            {"field": "kind", "value": kind, "allowed": list(card.kinds)},
-        )
-
-
-def check_names(names: Collection[str], card: ModelCard) -> None:
-    """Raise RequestError when this model has no use for one of these attachments."""
-    for name in names:
+        raise _unsupported(kind, card.kinds, f"{card.name} does")
+    for name in attachments:
         if name not in card.attachments:
             message = f"attachments: {card.name} has no use for {name!r}; leave it out"
             raise invalid("attachments", name, list(card.attachments), message)
+    known = models.find(params.model).adapters
+    for index, adapter in enumerate(params.adapters):
+        if adapter.name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            message = f"adapters[{index}].name: {card.name} has no adapter {adapter.name!r}; {has}"
+            raise invalid(f"adapters[{index}].name", adapter.name, list(known), message)
+    return card
+
+
+def _unsupported(kind: str, kinds: Sequence[str], who: str) -> RequestError:
+    message = f"kind: {kind!r} is not served here; {who} {_names(kinds)}"
+    return RequestError(ErrorCode.UNSUPPORTED, message, {"field": "kind", "value": kind, "allowed": list(kinds)})
 
 
 def check_attachments(attachments: Sequence[Attachment], max_bytes: int) -> None:
@@ -124,42 +131,12 @@ def steps(params: GenerateParams) -> int:
 
 def task(handle: int, params: GenerateParams, kind: str = TXT2IMG, inputs: tuple[TaskInput, ...] = ()) -> GenerateTask:
     """What the engine is told. `params` comes from `resolve`."""
-    values = params.to_map()
-    del values["model"]
+    values = params.to_map() | {"adapters": tuple(Adapter(one.name, one.weight) for one in params.adapters)}
     return GenerateTask(handle=handle, kind=kind, inputs=inputs, **values)
-
-
-def models(card: ModelCard) -> tuple[ModelInfo, ...]:
-    """What is served, as a list shows it."""
-    model = ModelInfo(
-        name=card.name,
-        default=True,
-        pipeline=card.pipeline_class,
-        kinds=card.kinds,
-        attachments=card.attachments,
-        defaults={
-            "steps": card.default_steps,
-            "guidance_scale": card.default_guidance_scale,
-            "width": card.default_width,
-            "height": card.default_height,
-        },
-        limits={
-            "size_multiple": card.size_multiple,
-            "max_width": card.max_width,
-            "max_height": card.max_height,
-            "max_steps": card.max_steps,
-            "max_count": card.max_count,
-        },
-        media_types=MEDIA_TYPES,
-    )
-    return (model,)
 
 
 def check(params: GenerateParams, card: ModelCard) -> None:
     """Raise RequestError when this model cannot do that."""
-    if params.model != card.name:
-        message = f"model: {params.model!r} is not served here; this server serves {card.name!r} (used when left out)"
-        raise invalid("model", params.model, [card.name], message)
     for name, limit in _MAXIMA:
         value, maximum = getattr(params, name), getattr(card, limit)
         if value > maximum:

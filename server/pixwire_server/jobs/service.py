@@ -7,25 +7,34 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from pixwire_protocol.attachments import Attachment
-from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobState, JobStatus, ModelInfo
-from pixwire_server.engine.api import ModelCard
+from pixwire_server.engine import api, cost_file
+from pixwire_server.scheduling.data import Limits
 from pixwire_server.store import Store, StoreError
 
-from . import model, resolve
+from . import deadlines, model, resolve
+from .admin import Admin
+from .catalogue import Catalogue
 from .clock import Clock
+from .cost_keeper import CostKeeper
 from .dispatcher import Dispatcher
-from .errors import RequestError, StartupError, translate
+from .errors import StartupError, translate
 from .events import PREVIEW, JobPage, Listener, OpenArtifact, Submitted, Watch
 from .fetching import Fetcher
+from .fitness import Fitness
 from .futures import chain, resolved, then
+from .gate import Gate
+from .gauges import Gauges
 from .intake import Intake
 from .ledger import Ledger
 from .listing import Lister
+from .model_admin import ModelAdmin
 from .outcomes import Outcomes
-from .pace import Pace
+from .overview import Overlook
+from .planner import Bounds, Planner
 from .record import Record
-from .request import NO_TRACE, Request, Trace
+from .request import NO_TERMS, NO_TRACE, Request, Terms, Trace
+from .requeue import Requeue
 from .retry import StoreRetry
 from .settings import JobsSettings
 from .state import Cause
@@ -33,11 +42,13 @@ from .supervisor import Supervisor
 from .sweeper import Sweeper
 from .table import JobTable
 from .uploads import Upload, Uploads
+from .works import Works
 
 _log = logging.getLogger(__name__)
 
-DRAINING_RETRY_MS = 2_000
-"""When to look for the successor of a server that is shutting down."""
+
+TAKEN_UP = 500
+"""Jobs of the last run that are taken up in one turn of the loop."""
 
 
 class Jobs:
@@ -64,17 +75,23 @@ class Jobs:
         self._settings = settings
         self._store = store
         self._clock = clock
-        self._card: ModelCard | None = None
-        self._draining = False
+        self.catalogue = Catalogue()
+        """The models and their states."""
         self._closed = False
         self._moved = asyncio.Event()
-        self._pace = Pace()
-        self._table = JobTable(settings.recent_limit)
+        limits = Limits(settings.queue_limit, settings.principal_queue_limit, settings.principal_running_limit)
+        self._table = JobTable(settings.recent_limit, limits)
+        self._gate = Gate(self._table.queue, lambda: self._intake.pending, settings.principal_queue_limit)
+        self.gauges = Gauges()
+        """What the engine did lately."""
+        self._planner = self._make_planner()
+        self._cost_keeper = CostKeeper(settings.engine, self._planner.costs, settings.cost_save_s)
         self._retry = StoreRetry(settings.store_retry_s, self._store_changed)
         self.retention = settings.retention
         """How long what has ended is kept."""
-        self._ledger = Ledger(store.journal, self._table, self._retry, clock, self.retention)
+        self._ledger = Ledger(store.journal, self._table, self._retry, clock, self.retention, self._planner)
         self._ledger.on_settled = self._settled
+        self._fitness = Fitness(self._table.queue, self._ledger, self.catalogue)
         self._supervisor = supervisor
         self._dispatcher = Dispatcher(
             self._table,
@@ -82,19 +99,32 @@ class Jobs:
             Outcomes(self._ledger, store.artifacts, self._retry, clock),
             supervisor.send,
             store.attachments.path,
-            places=settings.engine.max_resident,
+            self._planner,
+            self.gauges,
             max_attempts=settings.max_attempts,
             clock=clock,
-            may_start=lambda: supervisor.ready and not self._draining and not self._retry.troubled,
+            may_start=lambda: supervisor.ready and not self._gate.draining and not self._retry.troubled,
         )
         self._intake = self._make_intake(draw_seed)
         self._uploads = self._make_uploads(draw_seed)
+        self._uploads.on_idle = self._notify
         self._fetcher = Fetcher(self._intake, store.artifacts)
         self._lister = Lister(store.journal, self._table, self.retention, clock, store.journal.secret)
         self._sweeper = Sweeper(store.journal, store.keeper, self._table, self.retention, clock, settings.sweep_s)
-        supervisor.on_report = self._dispatcher.report
+        self.admin = self._make_admin()
+        """For the operators."""
+        self._gate.paused = self.admin.refusal
+        supervisor.on_report = self._report
         supervisor.on_ready = self._dispatcher.plan
         supervisor.on_lost = self._engine_lost
+
+    def _make_planner(self) -> Planner:
+        """The scheduler's view of jobs, with what earlier runs of this server have learnt."""
+        settings, engine = self._settings, self._settings.engine
+        costs = cost_file.load(engine)
+        works = Works(self.catalogue.where)
+        bounds = Bounds(engine.max_resident, engine.max_rows, settings.resident_bytes, settings.max_attempts)
+        return Planner(self._table.queue, costs, works, bounds)
 
     def _make_intake(self, draw_seed: Callable[[], int]) -> Intake:
         return Intake(
@@ -103,10 +133,11 @@ class Jobs:
             self._ledger,
             self._clock,
             self.retention,
-            card=lambda: self.card,
+            models=self.catalogue,
             draw_seed=draw_seed,
-            refusal=self._refusal,
+            refusal=self._gate.refusal,
             on_queued=self._dispatcher.plan,
+            planner=self._planner,
             last_position=self._store.last_position,
         )
 
@@ -116,18 +147,25 @@ class Jobs:
             self._store.journal,
             self._store.attachments,
             self._store.keeper,
-            card=lambda: self.card,
+            models=self.catalogue,
             draw_seed=draw_seed,
             max_upload_bytes=self._settings.max_upload_bytes,
             upload_bytes=self._settings.upload_bytes,
         )
 
-    @property
-    def card(self) -> ModelCard:
-        """What the served model accepts."""
-        if self._card is None:
-            raise RuntimeError("the engine has not started yet")
-        return self._card
+    def _make_admin(self) -> Admin:
+        store, supervisor, table, clock = self._store, self._supervisor, self._table, self._clock
+        limit, pattern = self._settings.queue_limit, self._settings.engine.models[0]
+        return Admin(
+            table,
+            self._intake,
+            clock,
+            Overlook(table, self._dispatcher, self._ledger, supervisor, self.catalogue, clock, self.cost_errors, limit),
+            Requeue(self._intake, store.attachments, store.keeper, self._fitness.check, store.journal.secret),
+            ModelAdmin(self.catalogue, supervisor.send, lambda: supervisor.ready, pattern),
+            self._cancel,
+            draining=lambda: self._gate.draining,
+        )
 
     @property
     def queued(self) -> int:
@@ -137,10 +175,24 @@ class Jobs:
     def running(self) -> int:
         return self._dispatcher.running
 
+    def cost_errors(self) -> tuple[float | None, float | None, float]:
+        """How far off the times foretold for jobs were: median and 90th percentile of actual / foretold (None: none has
+        ended yet); and the slack that deadlines are judged with, which is learnt from that.
+        """
+        errors = self._planner.costs.job_errors()
+        return *((errors.p50, errors.p90) if errors.count else (None, None)), self._planner.slack
+
     # ------------------------------------------------------------------------------------------- operations
 
     def submit(
-        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        *,
+        trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> asyncio.Future[Submitted]:
         """Accept a job; the future resolves when it is on disk and will survive the death of the server.
 
@@ -148,10 +200,12 @@ class Jobs:
         `duplicate` is then true. Raises RequestError at once for a wrong parameter (INVALID_ARGUMENT, UNSUPPORTED). The
         future fails with JOB_CONFLICT (the id belongs to another request), JOB_EXPIRED (to one whose results are gone),
         QUEUE_FULL (also: no room on the disk), QUOTA_EXCEEDED (too many jobs of this principal wait) and DRAINING,
-        which say when to try again, or INTERNAL (the store failed); nothing was accepted then. `trace` is that of the
-        submit which made the job.
+        which say when to try again, DEADLINE_EXCEEDED (it could not be done in its `terms.timeout_ms`), or INTERNAL
+        (the store failed); nothing was accepted then. `trace` and `terms` are those of the submit which made the job.
         """
-        return self._intake.submit(Request(principal, job_id, kind, params_tail, trace=trace or NO_TRACE))
+        request = Request(principal, job_id, kind, params_tail, (), trace or NO_TRACE, terms or NO_TERMS)
+        deadlines.check(request.terms)
+        return self._intake.submit(request)
 
     def begin_upload(
         self,
@@ -162,6 +216,7 @@ class Jobs:
         attachments: tuple[Attachment, ...],
         *,
         trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> asyncio.Future[Submitted | Upload]:
         """As `submit`, for a job with attachments, whose bytes are then written to the `Upload`.
 
@@ -169,7 +224,8 @@ class Jobs:
         before. Also fails with QUOTA_EXCEEDED when too many bytes are under way. Whoever gets an Upload finishes or
         aborts it; when the future was cancelled, it is aborted.
         """
-        request = Request(principal, job_id, kind, params_tail, attachments, trace or NO_TRACE)
+        request = Request(principal, job_id, kind, params_tail, attachments, trace or NO_TRACE, terms or NO_TERMS)
+        deadlines.check(request.terms)
         return self._uploads.begin(request)
 
     def status(self, principal: str, job_id: str, with_params: bool = True) -> asyncio.Future[JobStatus]:
@@ -213,47 +269,58 @@ class Jobs:
         return self._fetcher.open(principal, job_id, index, etag)
 
     def list_jobs(
-        self, principal: str, limit: int, after: str | None = None, states: Collection[str] = ()
+        self,
+        principal: str,
+        limit: int,
+        after: str | None = None,
+        states: Collection[str] = (),
+        tag: str | None = None,
     ) -> asyncio.Future[JobPage]:
-        """At most `limit` jobs of this principal that are in one of `states` (any, when none are named), newest first;
-        `after` is the `next` of the page before. Those whose results are gone are left out.
+        """At most `limit` jobs of this principal that are in one of `states` (any, when none are named) and have this
+        `tag`, if one is asked for, newest first; `after` is the `next` of the page before. Those whose results are gone
+        are left out.
 
         Raises RequestError(INVALID_ARGUMENT) at once for a state that does not exist and an `after` that was not given.
         """
-        return self._lister.page(principal, limit, after, states)
+        return self._lister.page(principal, limit, after, states, tag)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """What is served, the default first."""
-        return resolve.models(self.card)
+        return self.catalogue.listed()
 
     # -------------------------------------------------------------------------------------------- life
 
     async def start(self) -> None:
         """Take up the jobs the journal holds, start the engine, wait until it is ready. Raises StartupError."""
-        jobs = [
-            model.recovered(model.from_row(row), self._settings.max_attempts, self._clock.wall_ms())
-            for row in self._store.unfinished
-        ]
+        rows, attempts, now_ms = self._store.unfinished, self._settings.max_attempts, self._clock.wall_ms()
+        ran = [model.recovered(model.from_row(row), attempts, now_ms) for row in rows if row.state != JobState.QUEUED]
         try:
-            await asyncio.gather(*(self._store.journal.update(model.to_row(job)) for job in jobs))
+            await self._store.journal.raise_seq(model.RECOVERY_GAP)  # of all at once: there may be very many
+            await asyncio.gather(*(self._store.journal.update(model.to_row(job)) for job in ran))
         except StoreError as error:
             raise StartupError(f"the jobs of the last run cannot be taken up: {error}") from error
-        records = [self._intake.keep(job) for job in jobs]
-        if records:
-            _log.info("jobs: %d of the last run are taken up", len(records))
-        self._card = await self._supervisor.start()
-        for record in records:
-            self._check_recovered(record)
+        if rows:
+            _log.info("jobs: %d of the last run are taken up", len(rows))
+        await self._supervisor.start()
+        rows.reverse()
+        while rows:  # one by one: never there twice; not earlier: what a job takes depends on the model
+            job = model.recovered(model.from_row(rows.pop()), attempts, now_ms)
+            self._fitness.settle(self._intake.keep(job))
+            if len(rows) % TAKEN_UP == TAKEN_UP - 1:
+                await asyncio.sleep(0)  # the engine's reports and signals get their turn
+        self._dispatcher.plan()
         self._sweeper.start()
+        self._cost_keeper.start()
 
     async def drain(self, grace_s: float) -> None:
-        """Take no new jobs and start none; return when those that run have ended, at the latest after `grace_s`
-        seconds: what still runs then goes back to the queue, without counting the attempt. All of it is on disk then.
+        """Take no new jobs and start none; return when those that run have ended and the uploads that were let in
+        before are complete, at the latest after `grace_s` seconds: what still runs then goes back to the queue, without
+        counting the attempt. All of it is on disk then.
         """
-        self._draining = True
+        self._gate.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                await self._until(lambda: not self._dispatcher.running and not self._ledger.unsettled)
+                await self._until(lambda: not (self.running or self._ledger.unsettled or self._uploads.busy))
         self._dispatcher.recall()
         await self._until(lambda: not self._ledger.unsettled or self._retry.troubled)
         await self._ledger.flush()
@@ -263,11 +330,14 @@ class Jobs:
         if self._closed:
             return
         self._closed = True
-        self._draining = True
+        self._gate.draining = True
         await self._sweeper.stop()
+        await self.admin.close()
         await self._uploads.close()
         await self.drain(0)
+        self._dispatcher.close()
         self._retry.stop()
+        await self._cost_keeper.stop()
         await self._supervisor.stop()
         await self._store.close()
 
@@ -293,49 +363,26 @@ class Jobs:
         if record.job.state.terminal:
             return resolved(self._ledger.status(record))
         if record.job.state is JobState.QUEUED:
-            self._table.queue.take(record.job.position)
+            self._table.queue.remove(record)
             ended = self._ledger.settle(record, Cause.CANCELLED, error=model.cancelled(reason))
             return then(ended, lambda status: status)
         self._dispatcher.cancel(record)
         return then(self._ledger.note_cancel(record, reason), lambda kept: self._ledger.status(record), translate)
 
-    def _refusal(self, principal: str, begun: bool) -> RequestError | None:
-        """Why no new job of this principal is taken now, if so. `begun`: its upload was let in before."""
-        if self._draining and not begun:
-            message = "the server is shutting down; submit the job again, with the same id, when it is back"
-            return RequestError(ErrorCode.DRAINING, message, retry_after_ms=DRAINING_RETRY_MS)
-        retry_ms = self._pace.retry_after_ms()
-        pending = self._intake.pending
-        limit = self._settings.queue_limit
-        own_limit = limit if self._settings.principal_queue_limit is None else self._settings.principal_queue_limit
-        if own_limit < limit and self._table.queue.of(principal) + len(pending) >= own_limit:
-            waiting = self._table.queue.of(principal) + sum(owner == principal for owner, _ in pending)
-            if waiting >= own_limit:
-                message = f"{waiting} of your jobs wait, which is all you may have; submit the job again later"
-                return RequestError(ErrorCode.QUOTA_EXCEEDED, message, {"allowed": own_limit}, retry_ms)
-        if self.queued + len(pending) >= limit:
-            message = f"the queue is full ({limit} jobs wait); submit the job again later"
-            return RequestError(ErrorCode.QUEUE_FULL, message, {"allowed": limit}, retry_ms)
-        return None
-
-    def _check_recovered(self, record: Record) -> None:
-        """The model may be another one than when the job was accepted."""
-        if record.job.state is not JobState.QUEUED or record.settling is not None:
-            return
-        try:
-            resolve.check_kind(record.job.kind, self.card)
-            resolve.check_names([one.name for one in record.job.attachments], self.card)
-            resolve.check(record.job.params, self.card)
-        except RequestError as error:
-            self._table.queue.take(record.job.position)
-            self._ledger.settle(record, Cause.FAILED, error=model.error(error.code, error.message))
+    def _report(self, report: api.Report) -> None:
+        self.catalogue.report(report)
+        if isinstance(report, api.ModelRemoved):
+            self._fitness.removed(report.name)
+        else:
+            self._dispatcher.report(report)
 
     def _engine_lost(self) -> None:
         self._dispatcher.engine_lost()
+        self.admin.engine_lost()
         self._notify()
 
     def _settled(self) -> None:
-        self._pace.ended(self._clock.monotonic())
+        self._gate.pace.ended(self._clock.monotonic())
         self._notify()
 
     def _store_changed(self) -> None:

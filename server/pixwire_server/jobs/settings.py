@@ -24,6 +24,10 @@ class JobsSettings:
     """Ended jobs kept in memory; older ones are read from the journal."""
     principal_queue_limit: int | None = None
     """Jobs of one principal that may wait; one more is QUOTA_EXCEEDED. None: as many as of all."""
+    principal_running_limit: int | None = None
+    """Jobs of one principal that may be denoised at once; the others wait. None: as many as of all."""
+    resident_bytes: int | None = None
+    """Memory that the jobs in the engine may hold beside the model, as estimated from their images; None: no bound."""
     max_upload_bytes: int = 64 * 2**20
     """Size of one attachment."""
     upload_bytes: int = 2**30
@@ -36,6 +40,8 @@ class JobsSettings:
     """Bytes of the files of all ended jobs; above, those that ended first lose their results. 0: no bound."""
     sweep_s: float = 30.0
     """Pause between two looks at what has to go."""
+    cost_save_s: float = 300.0
+    """How often what was learnt of the cost of passes is written down."""
     store_retry_s: float = 1.0
     """Pause before something that must get onto the disk is tried again."""
     restart: RestartPolicy = field(default_factory=RestartPolicy)

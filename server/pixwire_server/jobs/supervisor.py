@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from pixwire_server.engine import api
+from pixwire_server.engine.api import changed
 
 from .clock import Clock
 from .errors import EngineLostError, StartupError
@@ -47,8 +48,8 @@ class Phase(Enum):
 
 
 class Supervisor:
-    """Owns the engine. Callbacks: `on_report(report)` for all but Ready, `on_ready()` at each start, `on_lost()` once
-    per engine that was ready and died. Lives in the event loop.
+    """Owns the engine. Callbacks: `on_report(report)`, `on_ready()` at each start after its Ready, `on_lost()` once per
+    engine that was ready and died. Lives in the event loop.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Supervisor:
         self._clock = clock
         self._jitter = jitter
         self._engine: Engine | None = None
-        self._first: asyncio.Future[api.ModelCard] | None = None
+        self._first: asyncio.Future[None] | None = None
         self._refusal = ""
+        self.restarts = -1
+        """How often the engine had to be started again."""
         self._deaths = 0
         self._failed_starts = 0
         self._came_up = False
@@ -87,15 +90,19 @@ class Supervisor:
     def ready(self) -> bool:
         return self.phase is Phase.READY
 
-    async def start(self) -> api.ModelCard:
+    async def start(self) -> None:
         """Start the first engine and wait until it is ready. Raises StartupError when it does not come up."""
         self._first = asyncio.get_running_loop().create_future()
         self._launch()
         self._tick_later()
-        return await self._first
+        await self._first
 
     def send(self, command: api.Command) -> None:
-        """Pass a command to the engine; dropped when there is none, whose jobs are then handled as lost."""
+        """Pass a command to the engine; dropped when there is none, whose jobs are then handled as lost.
+
+        What it changes in the list of models holds for the engines to come, too.
+        """
+        self._config = changed(self._config, command)
         if self._engine is not None:
             self._engine.send(command)
 
@@ -136,6 +143,7 @@ class Supervisor:
 
     def _launch(self) -> None:
         self.phase = Phase.STARTING
+        self.restarts += 1
         self._came_up = False
         self._liveness = Liveness(self._policy)
         self._engine = engine = self._make_engine()
@@ -157,7 +165,8 @@ class Supervisor:
             return  # the last words of one that was given up
         self._liveness.seen()
         if isinstance(report, api.Ready):
-            self._became_ready(report.card)
+            self.on_report(report)
+            self._became_ready()
         elif isinstance(report, api.Refused):
             self._refusal = report.message
         elif isinstance(report, api.Heartbeat) and report.busy_s > self._policy.max_busy_s:
@@ -165,13 +174,13 @@ class Supervisor:
         else:
             self.on_report(report)
 
-    def _became_ready(self, card: api.ModelCard) -> None:
+    def _became_ready(self) -> None:
         self.phase = Phase.READY
         self._came_up = True
         self._failed_starts = 0
         self._ready_at = self._clock.monotonic()
         if self._first is not None and not self._first.done():
-            self._first.set_result(card)
+            self._first.set_result(None)
         self.on_ready()
 
     def _exited(self, engine: Engine, returncode: int) -> None:

@@ -1,55 +1,94 @@
 """The jobs in memory: all that have not ended, those that ended lately, and the order in which the queued ones wait."""
 
-from bisect import bisect_left, insort
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import cast
+
+from pixwire_server.scheduling.data import Capacity, Entry, Limits, Refusal
+from pixwire_server.scheduling.queue import Feasible, WaitQueue
 
 from .record import Record
 
 Key = tuple[str, str]
 
+Decided = tuple[list[Record], list[Record]]
+"""Who starts now, and who has waited in vain."""
+
 
 class JobQueue:
-    """The queued jobs in order of arrival. A job that comes back (its engine died) gets its old place again.
+    """The queued jobs: `scheduling.queue.WaitQueue`, in terms of records. `planner.Planner.wait` puts them in."""
 
-    Finding a place is a binary search; entering and leaving moves a tail of small integers, microseconds for ten
-    thousand jobs.
-    """
-
-    def __init__(self) -> None:
-        self._order: list[int] = []
-        self._records: dict[int, Record] = {}
-        self._principals: Counter[str] = Counter()
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._waiting = WaitQueue(limits)
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._waiting)
 
     def __iter__(self) -> Iterator[Record]:
-        return (self._records[position] for position in self._order)
+        """In about the order of starting. Not to be changed meanwhile."""
+        return map(_record, self._waiting.in_turns())
 
-    def add(self, record: Record) -> None:
-        self._records[record.job.position] = record
-        self._principals[record.job.principal] += 1
-        insort(self._order, record.job.position)
+    @property
+    def cost(self) -> float:
+        """Seconds of the device for all that wait."""
+        return self._waiting.cost
 
-    def take(self, position: int) -> Record:
-        """Remove and return the job at this place in the order of arrival. Raises KeyError."""
-        record = self._records.pop(position)
-        self._principals[record.job.principal] -= 1
-        if not self._principals[record.job.principal]:
-            del self._principals[record.job.principal]
-        del self._order[bisect_left(self._order, position)]
-        return record
+    def add(self, entry: Entry) -> None:
+        """A job waits from now on; the record is the entry's `ticket`."""
+        self._waiting.add(entry)
+
+    def remove(self, record: Record) -> None:
+        """The job waits no longer. Raises KeyError when it does not wait."""
+        self._waiting.remove(record.job.position)
+
+    def take(self, now: float, capacity: Capacity, running: Mapping[str, int], feasible: Feasible) -> Decided:
+        """See `WaitQueue.take`."""
+        decision = self._waiting.take(now, capacity, running, feasible)
+        return [_record(entry) for entry in decision.started], [_record(entry) for entry in decision.expired]
+
+    def expire(self, now: float) -> list[Record]:
+        """See `WaitQueue.expire`."""
+        return [_record(entry) for entry in self._waiting.expire(now)]
+
+    def next_expiry(self) -> float | None:
+        """When `expire` will have something to do."""
+        return self._waiting.next_expiry()
+
+    def refusal(self, principal: str, pending: int, own_pending: int) -> Refusal | None:
+        """Why no more job of this principal is taken, if so."""
+        return self._waiting.refusal(principal, pending, own_pending)
 
     def of(self, principal: str) -> int:
         """How many jobs of this principal wait."""
-        return self._principals.get(principal, 0)
+        return self._waiting.of(principal)
 
     def rank(self, record: Record) -> int | None:
-        """1 for the next to start; None for a job that does not wait."""
-        if record.job.position not in self._records:
-            return None
-        return bisect_left(self._order, record.job.position) + 1
+        """About 1 for the next to start; None for a job that does not wait."""
+        position = record.job.position
+        return self._waiting.position(position) if position in self._waiting else None
+
+    # ------------------------------------------------------------------------------- for those who look on
+
+    def first(self, count: int) -> list[Record]:
+        """The `count` next to start, about."""
+        return list(islice(self, count))
+
+    def counts(self) -> dict[str, int]:
+        """How many wait in each class."""
+        return {priority.name.lower(): count for priority, count in self._waiting.classes().items()}
+
+    def oldest_s(self, now: float) -> float | None:
+        """How long the job waits that came first, about (one that came back counts as late); None: nobody waits."""
+        return None if (first := self._waiting.oldest()) is None else max(0.0, now - first.arrived)
+
+    def principals(self) -> Mapping[str, int]:
+        """How many jobs wait, of each principal that has some."""
+        return self._waiting.principals()
+
+
+def _record(entry: Entry) -> Record:
+    return cast("Record", entry.ticket)
 
 
 class JobTable:
@@ -57,15 +96,19 @@ class JobTable:
     journal only.
     """
 
-    def __init__(self, recent_limit: int) -> None:
+    def __init__(self, recent_limit: int, limits: Limits | None = None) -> None:
         self.live: dict[Key, Record] = {}
-        self.queue = JobQueue()
+        self.queue = JobQueue(limits)
         self._recent: OrderedDict[Key, Record] = OrderedDict()
         self._recent_limit = recent_limit
 
     @property
     def recent(self) -> int:
         return len(self._recent)
+
+    def ended(self) -> Iterable[Record]:
+        """Those that have ended and are kept in memory."""
+        return self._recent.values()
 
     def get(self, key: Key) -> Record | None:
         record = self.live.get(key)
@@ -86,7 +129,7 @@ class JobTable:
             while len(self._recent) > self._recent_limit:
                 self._recent.popitem(last=False)
         else:
-            self.live[record.job.key] = record
+            self.live[record.key] = record
 
     def drop(self, key: Key, position: int) -> None:
         """Keep this ended job no longer. Harmless when it is not kept, or another one has its key."""

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from pixwire_protocol.params import GenerateParams
 from pixwire_protocol.registry import ErrorCode
-from pixwire_server.engine.api import IMAGE, ModelCard
+from pixwire_server.engine.api import IMAGE
 from pixwire_server.store import Arrival, AttachmentStore, FileRef, JobStore, MismatchError, Retained
 
 from . import pictures, resolve
+from .catalogue import Catalogue
 from .errors import RequestError, invalid, translate
 from .events import Submitted
 from .futures import fail, give, then, unheard
@@ -129,7 +130,7 @@ class Uploads:
         attachments: AttachmentStore,
         keeper: Retained,
         *,
-        card: Callable[[], ModelCard],
+        models: Catalogue,
         draw_seed: Callable[[], int],
         max_upload_bytes: int,
         upload_bytes: int,
@@ -138,11 +139,13 @@ class Uploads:
         self._journal = journal
         self._attachments = attachments
         self._keeper = keeper
-        self._card = card
+        self._models = models
         self._draw_seed = draw_seed
         self._max_upload_bytes = max_upload_bytes
         self._upload_bytes = upload_bytes
         self._reserved = 0
+        self.on_idle: Callable[[], None] = lambda: None
+        """Called whenever nothing is under way any more."""
         self._open: set[Upload] = set()
         self._work: set[asyncio.Future[Any]] = set()
 
@@ -151,12 +154,17 @@ class Uploads:
         """Bytes announced by the uploads that are not finished."""
         return self._reserved
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        return bool(self._open or self._work)
+
     def begin(self, request: Request) -> asyncio.Future[Submitted | Upload]:
         """See `Jobs.begin_upload`."""
         known = self._intake.attach(request)
         if known is not None:
             return then(known, lambda submitted: submitted)
-        asked = resolve.parse(request.kind, request.tail, request.attachments, self._card())
+        asked = resolve.parse(request.kind, request.tail, request.attachments, self._models)
         resolve.check_attachments(request.attachments, self._max_upload_bytes)
         refused = self._intake.refuse(request)
         if refused is not None:
@@ -210,7 +218,7 @@ class Uploads:
     ) -> asyncio.Future[Submitted]:
         """The files are in place and held: make the job, unless there is one by now."""
         image = dict(zip(request.names, found, strict=True)).get(IMAGE)
-        params = resolve.resolve(asked, self._card(), self._draw_seed, request.kind, image)
+        params = resolve.resolve(asked, self._models.card(asked.model), self._draw_seed, request.kind, image)
         known = self._intake.attach(request) or self._intake.refuse(request, begun=begun)
         return self._intake.create(request, params) if known is None else known
 
@@ -248,7 +256,12 @@ class Uploads:
     def _later(self, work: asyncio.Future[Any]) -> None:
         """Remember what is still to be done before the store may be closed."""
         self._work.add(unheard(work))
-        work.add_done_callback(self._work.discard)
+        work.add_done_callback(self._finished)
+
+    def _finished(self, work: asyncio.Future[Any]) -> None:
+        self._work.discard(work)
+        if not self.busy:
+            self.on_idle()
 
 
 def _inspector(request: Request) -> Callable[[int, Path], Picture]:

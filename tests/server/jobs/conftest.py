@@ -16,7 +16,7 @@ from PIL import Image
 
 from pixwire_protocol.attachments import Attachment
 from pixwire_server.engine import api
-from pixwire_server.jobs import Clock, JobEvent, Jobs, JobsSettings, RestartPolicy, StateChanged, open_jobs
+from pixwire_server.jobs import Clock, JobEvent, Jobs, JobsSettings, RestartPolicy, StateChanged, Terms, open_jobs
 
 CARD = api.ModelCard(
     name="test/model",
@@ -56,6 +56,11 @@ def attachment(name: str, data: bytes, media_type: str = "image/png") -> Attachm
     return Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type)
 
 
+def ready(*cards: api.ModelCard) -> api.Ready:
+    """What an engine reports when it has loaded these models."""
+    return api.Ready(tuple(api.ModelInfo(card.name, api.ModelState.LOADED, card) for card in cards))
+
+
 class FakeEngine:
     """Implements what the supervisor needs of EngineProcess, in this process; reports when it is told to."""
 
@@ -75,6 +80,7 @@ class FakeEngine:
         self._exit = callback
 
     async def start(self, config: api.EngineConfig) -> None:
+        self.farm.on_config(config)
         self.farm.begin(self)
 
     def send(self, command: api.Command) -> None:
@@ -141,7 +147,8 @@ class Farm:
 
     def __init__(self) -> None:
         self.engines: list[FakeEngine] = []
-        self.on_start: Callable[[FakeEngine], None] = lambda engine: engine.report(api.Ready(self.card))
+        self.on_start: Callable[[FakeEngine], None] = lambda engine: engine.report(ready(self.card))
+        self.on_config: Callable[[api.EngineConfig], object] = lambda config: None
         self.card = CARD
         self.hard_to_kill = False
         self._moved = asyncio.Event()
@@ -204,11 +211,24 @@ class Follower:
         return next(e.status for e in self.events if isinstance(e, StateChanged) and e.status.state == state)
 
 
+class FakeTimer:
+    """One call in the time of the bench."""
+
+    def __init__(self, at: float, callback: Callable[[], None]) -> None:
+        self.at = at
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class Bench:
     """A job layer and everything around it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
+        self.timers: list[FakeTimer] = []
         self.farm = Farm()
         self.now = 1000.0
         self.wall = 1_700_000_000_000
@@ -220,14 +240,14 @@ class Bench:
         """Open the job layer (again); `max_resident` and the fields of JobsSettings may be chosen."""
         settings = JobsSettings(
             data_dir or self.data_dir,
-            api.EngineConfig("nowhere", max_resident=changes.pop("max_resident", 4)),
+            api.EngineConfig((api.ModelSettings("nowhere"),), max_resident=changes.pop("max_resident", 4)),
             store_retry_s=0.01,
             restart=RestartPolicy(base_delay_s=0.0, tick_s=1e9),
         )
         self.jobs = await open_jobs(
             replace(settings, **changes),
             make_engine=self.farm.make,
-            clock=Clock(lambda: self.now, lambda: self.wall),
+            clock=Clock(lambda: self.now, lambda: self.wall, self.call_later),
             draw_seed=lambda: next(self.seeds),
             jitter=lambda: 0.0,
         )
@@ -238,13 +258,36 @@ class Bench:
     def engine(self) -> FakeEngine:
         return self.farm.engine
 
+    def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
+        self.timers.append(FakeTimer(self.now + delay, callback))
+        return self.timers[-1]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, on both clocks; what is due by then is called."""
+        self.wall += round(seconds * 1000)
+        until = self.now + seconds
+        while due := [timer for timer in self.timers if timer.at <= until and not timer.cancelled]:
+            first = min(due, key=lambda timer: timer.at)
+            self.timers.remove(first)
+            self.now = max(self.now, first.at)
+            first.callback()
+        self.now = until
+
     @staticmethod
     def tail(prompt: str, **params: Any) -> bytes:
         return bytes(msgpack.packb({"prompt": prompt, **params}))
 
-    def submit(self, prompt: str, job_id: str | None = None, **params: Any) -> Any:
+    def submit(
+        self,
+        prompt: str,
+        job_id: str | None = None,
+        *,
+        terms: Terms | None = None,
+        principal: str = "anonymous",
+        **params: Any,
+    ) -> Any:
         """Submit a job whose id is its prompt, unless told otherwise."""
-        return self.jobs.submit("anonymous", job_id or prompt, "txt2img", self.tail(prompt, **params))
+        return self.jobs.submit(principal, job_id or prompt, "txt2img", self.tail(prompt, **params), terms=terms)
 
     def begin(
         self,

@@ -1,7 +1,8 @@
-"""Anything in any order: submits, uploads, cancels, progress, ends, dying engines, crashes of the server, passing time.
+"""Anything in any order: submits on all kinds of terms, uploads, cancels, progress, ends, dying engines, crashes of the
+server, passing time.
 
-No job is ever lost, run beside a suspect, changed after its end, told out of order, or robbed of its files before its
-time.
+No job is ever lost, run beside a suspect, changed after its end, told out of order, kept waiting beyond its deadline,
+or robbed of its files before its time.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.engine import api
-from pixwire_server.jobs import RequestError, StateChanged, Submitted
+from pixwire_server.jobs import RequestError, StateChanged, Submitted, Terms
 
 from .conftest import PAINTER, Bench, attachment, painted, picture
 
@@ -25,6 +26,8 @@ PLACES = 2
 RETAIN_MS, AGE_MS = 1000, 400
 IMAGES = [painted(16, 16, seed) for seed in range(3)]
 OFTEN = ["submit", "submit", "step", "finish", "die", "crash"]
+TERMS = [None, None, Terms("high"), Terms("low", tags=("late",)), Terms(timeout_ms=900), Terms("low", queue_ttl_ms=500)]
+TERMS += [Terms("high", run_timeout_ms=700, timeout_ms=5000)]
 ACTIONS = [*OFTEN, "upload", "upload", "age", "leave", "fail", "cancel", "confirm", "restart"]
 
 
@@ -69,13 +72,14 @@ class Chaos:
         running = list(self.bench.jobs._dispatcher._runs.values())
         if action == "submit":
             name = f"job-{len(self.accepted)}"
-            await self.bench.submit(name)
+            await self.bench.submit(name, terms=pick(TERMS))
             self.accepted.append(name)
             await self.listen(name)
         elif action == "upload":
             await self.upload(pick(IMAGES))
         elif action == "age":
-            self.bench.wall += AGE_MS
+            self.bench.pass_time(AGE_MS / 1000)
+            await self.quiet()
             await self.bench.jobs._sweeper.sweep()
             assert set(self.bench.files) == {self.sent[job] for job in self.kept if job in self.sent}
         elif action == "cancel" and self.kept:
@@ -122,13 +126,13 @@ class Chaos:
             engine.finish(job.id, left=run.holds_place)
         elif action == "fail":
             engine.fail(job.id, api.FailureKind.PIPELINE_ERROR)
-        elif action == "confirm" and job.cancel_reason is not None:
+        elif action == "confirm" and (job.cancel_reason is not None or run.expiring is not None):
             engine.cancel(job.id, job.step)
 
     def silence(self) -> None:
         """The server that was copied goes on for itself; nobody listens to it any more."""
         for record in self.bench.jobs._table.live.values():
-            record._watches.clear()
+            record._watches = ()
 
     async def quiet(self) -> None:
         """Until everything that was begun is on disk and told."""
@@ -143,8 +147,10 @@ class Chaos:
         runs = list(jobs._dispatcher._runs.values())
         assert sum(run.holds_place for run in runs) <= PLACES
         assert len(runs) == 1 or not any(run.record.job.attempt == 3 for run in runs)
-        queue = [record.job.position for record in jobs._table.queue]
-        assert queue == sorted(queue)
+        queue = [record.job for record in jobs._table.queue if record.job.terms == Terms()]
+        for kind in {job.kind for job in queue}:
+            alike = [job.position for job in queue if job.kind == kind]
+            assert alike == sorted(alike), "equal jobs start in the order of their arrival, whatever happened to them"
         assert set(self.bench.files) >= {self.sent[job] for job in self.kept if job in self.sent}
         for job in set(self.accepted) - set(self.kept):
             with pytest.raises(RequestError) as caught:
@@ -163,6 +169,11 @@ class Chaos:
                 record = jobs._table.live["anonymous", job]
                 assert (record.run is not None) == (status.state == "running")
                 assert (status.queue_position is not None) == (status.state == "queued")
+            if status.state == "queued":
+                assert status.deadline_ms is None or status.deadline_ms > 0
+                assert status.eta_ms >= 0
+            if status.state == "expired":
+                assert status.error.name == "DEADLINE_EXCEEDED"
             if status.state == "succeeded":
                 assert await self.bench.image(job) == picture(status.seed)
 

@@ -177,9 +177,14 @@ async def test_models_are_what_the_card_says(bench: Bench) -> None:
         "pipeline": "TestPipeline",
         "kinds": ["txt2img", "img2img", "inpaint"],
         "attachments": ["image", "mask"],
-        "defaults": {"steps": 20, "guidance_scale": 5.0, "width": 64, "height": 128},
+        "defaults": {"steps": 20, "guidance_scale": 5.0, "width": 64, "height": 128, "strength": 0.7},
         "limits": {"size_multiple": 8, "max_width": 512, "max_height": 256, "max_steps": 100, "max_count": 4},
-        "media_types": ["image/png", "image/jpeg", "image/webp"],
+        "media_types": ["image/png", "image/jpeg", "image/webp", "image/avif", "image/x-rgb8"],
+        "state": "loaded",
+        "adapters": [],
+        "pinned": False,
+        "device": "cpu",
+        "dtype": "float32",
     }
 
 

@@ -135,6 +135,28 @@ async def test_restarts_count_as_attempts(bench: Any, tmp_path: Path) -> None:
     assert not (await bench.submit("moon")).duplicate
 
 
+async def test_what_a_start_decides_is_on_disk_before_anybody_can_ask(bench: Any, tmp_path: Path) -> None:
+    """Numbers that may have been told, attempts and ends: the next start must not decide anew."""
+    jobs = await bench.open(max_resident=1)
+    for name in ("ran", "waited"):
+        await bench.submit(name)
+    await bench.farm.running("ran")
+    await jobs._ledger.flush()
+    crashed = await crash(bench, tmp_path / "crashed")
+    ended = await crash(bench, tmp_path / "ended")
+
+    def rows(data_dir: Path) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(data_dir / "journal.sqlite3")) as kept:
+            query = "SELECT job, state, attempt, finished_ms IS NOT NULL FROM job ORDER BY position"
+            assert all(seq > RECOVERY_GAP for (seq,) in kept.execute("SELECT seq FROM job"))
+            return kept.execute(query).fetchall()
+
+    await bench.open(crashed, max_resident=0)
+    assert rows(crashed) == [("ran", "queued", 2, 0), ("waited", "queued", 1, 0)]
+    await bench.open(ended, max_resident=0, max_attempts=1)
+    assert rows(ended) == [("ran", "failed", 1, 1), ("waited", "queued", 1, 0)]
+
+
 @pytest.mark.req("PXW-REQ-020")
 async def test_a_cancel_that_was_acknowledged_outlives_the_server(bench: Any, tmp_path: Path) -> None:
     await bench.open()
@@ -181,7 +203,7 @@ async def test_a_journal_that_cannot_be_written_stops_the_start(bench: Any, monk
         failing.set_exception(StoreFullError("database or disk is full"))
         return failing
 
-    monkeypatch.setattr(Journal, "update", full)
+    monkeypatch.setattr(Journal, "raise_seq", full)
     with pytest.raises(StartupError, match="cannot be taken up: database or disk is full"):
         await bench.open()
     monkeypatch.undo()

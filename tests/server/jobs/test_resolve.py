@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import MAX_SEED, GenerateParams
 from pixwire_protocol.registry import ErrorCode
-from pixwire_server.engine.api import ModelCard, TaskInput
+from pixwire_server.engine.api import ModelCard, ModelInfo, ModelState, TaskInput
 from pixwire_server.jobs import RequestError, resolve
+from pixwire_server.jobs.catalogue import Catalogue
 from pixwire_server.jobs.pictures import Picture
 
 CARD = ModelCard("test/model", "P", 20, 5.0, 64, 128, 8, 512, 256, 100, 4, "cpu", "float32")
+SERVED = Catalogue([ModelInfo(CARD.name, ModelState.LOADED, CARD)])
 
 
 def asked(**params: Any) -> GenerateParams:
-    return resolve.parse("txt2img", msgpack.packb({"prompt": "star", **params}), (), CARD)
+    return resolve.parse("txt2img", msgpack.packb({"prompt": "star", **params}), (), SERVED)
 
 
 def refusal(**params: Any) -> RequestError:
@@ -34,7 +36,6 @@ def refusal(**params: Any) -> RequestError:
 @pytest.mark.parametrize(
     ("params", "allowed", "said"),
     [
-        ({"model": "other/model"}, ["test/model"], "this server serves 'test/model'"),
         ({"width": 100}, "a multiple of 8, at most 512", "100 is not a multiple of 8; the nearest are 96 or 104"),
         ({"height": 250}, "a multiple of 8, at most 256", "the nearest are 248 or 256"),
         ({"width": 1024}, "at most 512", "more than test/model can do: 512"),
@@ -62,15 +63,15 @@ def test_the_nearest_size_is_one_that_works() -> None:
 )
 def test_what_the_protocol_refuses(tail: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        resolve.parse("txt2img", tail, (), CARD)
+        resolve.parse("txt2img", tail, (), SERVED)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     assert {"field", "value", "allowed"} <= caught.value.details.keys()
 
 
 @pytest.mark.req("PXW-REQ-008")
 def test_an_unknown_kind() -> None:
-    with pytest.raises(RequestError, match=r"'img2img' is not served here; test/model does txt2img") as caught:
-        resolve.parse("img2img", b"", (), CARD)
+    with pytest.raises(RequestError, match=r"'img2img' is not served here; the models here do txt2img") as caught:
+        resolve.parse("img2img", b"", (), SERVED)
     assert caught.value.code is ErrorCode.UNSUPPORTED
     assert caught.value.details["allowed"] == ["txt2img"]
 
@@ -154,11 +155,11 @@ def test_the_steps_that_are_computed() -> None:
 def test_a_control_image_for_a_model_that_has_no_use_for_it() -> None:
     tail = msgpack.packb({"prompt": "star", "control_scale": 0.5})
     control = Attachment("control", 1, "0" * 64, "image/png")
-    params = resolve.parse("txt2img", tail, (control,), PAINTER)
+    params = resolve.parse("txt2img", tail, (control,), Catalogue([ModelInfo("p", ModelState.LOADED, PAINTER)]))
     given_control = TaskInput("control", "/file", "image/png")
     task = resolve.task(1, resolve.resolve(params, PAINTER), "txt2img", (given_control,))
     assert (task.control_scale, task.inputs) == (0.5, (given_control,))
     with pytest.raises(RequestError) as caught:
-        resolve.parse("txt2img", tail, (control,), CARD)
+        resolve.parse("txt2img", tail, (control,), SERVED)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     assert caught.value.details == {"field": "attachments", "value": "control", "allowed": []}

@@ -26,12 +26,12 @@ async def refused(future: Any) -> RequestError:
 async def test_a_job_from_submit_to_image(bench: Any) -> None:
     await bench.open()
     submitted = bench.submit("star", seed=5, count=2, width=72, media_type="image/webp")
-    bench.wall += 2000
+    bench.pass_time(2.0)
     await submitted
     follower = await bench.follow("star", "progress")
     await bench.farm.running("star")
     task = bench.engine.tasks[1]
-    assert task == api.GenerateTask(1, "star", "", 72, 128, 20, 5.0, 5, 2, "image/webp")
+    assert task == api.GenerateTask(1, "star", "", 72, 128, 20, 5.0, 5, 2, "image/webp", model="test/model")
     bench.engine.step("star", 1)
     bench.engine.step("star", 2)
     bench.now += 0.5

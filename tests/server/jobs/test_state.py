@@ -14,7 +14,7 @@ from pixwire_protocol.status import JOB_TRANSITIONS, ArtifactInfo, JobState
 from pixwire_server.jobs import model
 from pixwire_server.jobs.errors import IllegalTransition
 from pixwire_server.jobs.model import RECOVERY_GAP, Job
-from pixwire_server.jobs.request import Trace
+from pixwire_server.jobs.request import Terms, Trace
 from pixwire_server.jobs.state import TRANSITIONS, Cause, next_state
 
 states = st.sampled_from(list(JobState))
@@ -127,6 +127,9 @@ jobs = st.builds(
                   media_type=st.just("image/png")),
         max_size=2, unique_by=lambda one: one.name,
     ).map(tuple),
+    started=st.booleans(),
+    terms=st.just(Terms()) | st.builds(Terms, st.sampled_from(["low", "high"]), st.none() | st.integers(1, 2**31 - 1),
+                                       tags=st.just(()) | st.just(("a", "b"))),
     trace=st.just(Trace()) | st.builds(Trace, st.just("00-trace"), st.none() | st.text(max_size=9)),
 )  # fmt: skip
 
@@ -138,7 +141,10 @@ def test_the_journal_gives_back_the_job(job: Job) -> None:
 
 @given(jobs, st.none() | st.integers(1, 9), st.booleans())
 def test_the_status_shows_the_job(job: Job, position: int | None, with_params: bool) -> None:
-    status = model.status(job, position, with_params=with_params)
+    outlook = model.Outlook(position, 1500, None if position is None else 900)
+    status = model.status(job, outlook, with_params=with_params)
+    assert (status.queue_position, status.eta_ms, status.deadline_ms) == (position, 1500, outlook.deadline_ms)
+    assert (status.priority, status.tags) == (job.terms.priority, job.terms.tags)
     assert type(status).from_map(status.to_map()).to_map() == status.to_map()
     assert (status.job, status.state, status.seq, status.seed) == (job.id, job.state, job.seq, 7)
     assert (status.params is not None) == with_params

@@ -8,7 +8,7 @@ import pytest
 from pixwire_server.engine import api
 from pixwire_server.jobs import EngineLostError, RestartPolicy, StartupError
 
-from .conftest import CARD, SECONDS, FakeEngine, picture
+from .conftest import CARD, SECONDS, FakeEngine, picture, ready
 
 
 async def engines(bench: Any, count: int) -> Any:
@@ -113,7 +113,7 @@ async def test_jobs_may_come_while_there_is_no_engine(bench: Any) -> None:
     engine = await engines(bench, 2)
     assert engine.tasks == {}
     assert jobs.queued == 1
-    engine.report(api.Ready(CARD))
+    engine.report(ready(CARD))
     await bench.farm.running("star")
 
 
@@ -190,7 +190,7 @@ async def test_an_engine_that_never_starts_is_a_startup_error(bench: Any) -> Non
     bench.farm.on_start = lambda engine: engine.exit(1)
     with pytest.raises(StartupError, match=r"the engine cannot start: .*exit status 1.*log"):
         await bench.open()
-    bench.farm.on_start = lambda engine: engine.report(api.Ready(CARD))
+    bench.farm.on_start = lambda engine: engine.report(ready(CARD))
     await bench.open()  # the data directory was given back
 
 
@@ -225,7 +225,7 @@ async def test_an_engine_that_cannot_come_back_is_fatal_and_the_jobs_stay(bench:
     assert len(bench.farm.engines) == 4
     assert (await bench.status("star")).state == "queued"
     await jobs.close()
-    bench.farm.on_start = lambda engine: engine.report(api.Ready(CARD))
+    bench.farm.on_start = lambda engine: engine.report(ready(CARD))
     await bench.open()
     await bench.farm.running("star")
 

@@ -11,6 +11,8 @@ from pixwire_server.jobs.model import Job
 from pixwire_server.jobs.pace import FIRST_GUESS_MS, MAX_MS, MIN_MS, Pace
 from pixwire_server.jobs.record import Record
 from pixwire_server.jobs.table import JobQueue, JobTable
+from pixwire_server.scheduling.data import Capacity, Entry, Limits
+from pixwire_server.scheduling.ranking import Priority
 
 
 def a_record(position: int, state: JobState = JobState.QUEUED) -> Record:
@@ -18,26 +20,45 @@ def a_record(position: int, state: JobState = JobState.QUEUED) -> Record:
     return Record(Job(position, "anonymous", f"job-{position}", "txt2img", "f", params, 0, state), 0.0)
 
 
+def an_entry(record: Record, priority: int = Priority.NORMAL) -> Entry:
+    position = record.job.position
+    return Entry(position, record.job.principal, priority, float(position), float(position), 1.0, 1.0, ticket=record)
+
+
 @given(st.lists(st.integers(1, 50), unique=True), st.data())
-def test_the_queue_is_in_order_of_arrival_whatever_comes_back(positions: list[int], data: st.DataObject) -> None:
-    queue = JobQueue()
-    for position in positions:
-        queue.add(a_record(position))
+def test_the_queue_gives_back_the_records_in_their_order(positions: list[int], data: st.DataObject) -> None:
+    queue, records = JobQueue(), {position: a_record(position) for position in positions}
+    for record in records.values():
+        queue.add(an_entry(record))
     gone = data.draw(st.lists(st.sampled_from(positions), unique=True)) if positions else []
     back = data.draw(st.lists(st.sampled_from(gone), unique=True)) if gone else []
-    taken = {position: queue.take(position) for position in gone}
+    for position in gone:
+        queue.remove(records[position])
     for position in back:
-        queue.add(taken[position])
+        queue.add(an_entry(records[position]))
     left = sorted(set(positions) - set(gone) | set(back))
     assert [record.job.position for record in queue] == left
-    assert len(queue) == len(left)
-    assert [queue.rank(record) for record in queue] == list(range(1, len(left) + 1))
-    assert all(queue.rank(taken[position]) is None for position in set(gone) - set(back))
-    assert queue.of("anonymous") == len(left)
-    assert queue.of("somebody") == 0
-    for position in left:
-        queue.take(position)
-    assert not queue._principals  # who has nothing waiting is not remembered
+    assert [record.job.position for record in queue.first(3)] == left[:3]
+    assert (len(queue), queue.of("anonymous"), queue.of("somebody")) == (len(left), len(left), 0)
+    assert [queue.rank(records[position]) for position in left] == list(range(1, len(left) + 1))
+    assert all(queue.rank(records[position]) is None for position in set(gone) - set(back))
+    assert queue.counts() == {"high": 0, "normal": len(left), "low": 0}
+    assert (queue.oldest_s(100.0) is None) == (not left)
+    started, expired = queue.take(0.0, Capacity(places=100), {}, lambda entry, now, beside: True)
+    assert ([record.job.position for record in started], expired) == (left, [])
+    assert not queue.principals(), "who has nothing waiting is not remembered"
+
+
+def test_the_queue_tells_those_who_look_on() -> None:
+    queue = JobQueue(Limits(queued=2))
+    for position, priority in ((3, Priority.HIGH), (4, Priority.LOW)):
+        queue.add(an_entry(a_record(position), priority))
+    assert queue.counts() == {"high": 1, "normal": 0, "low": 1}
+    assert queue.oldest_s(10.0) == 7.0
+    assert queue.principals() == {"anonymous": 2}
+    refusal = queue.refusal("somebody", 0, 0)
+    assert refusal is not None
+    assert (refusal.allowed, refusal.own) == (2, False)
 
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(0, 5))

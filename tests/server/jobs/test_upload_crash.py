@@ -105,7 +105,7 @@ async def test_of_what_was_not_acknowledged_nothing_is_left(bench: Bench, kills:
 async def test_what_was_acknowledged_is_there_with_every_byte(bench: Bench, kills: Kills) -> None:
     copy = kills.copies["acknowledged"]
     await bench.open(copy)
-    await bench.farm.running("before", "star")
+    await bench.farm.until(lambda: {task.prompt for task in bench.engine.tasks.values()} == {"before", "star"})
     task = next(task for task in bench.engine.tasks.values() if task.prompt == "star")
     assert [Path(one.path).read_bytes() for one in task.inputs] == [IMAGE, MASK]
     assert all(Path(one.path).is_relative_to(copy.resolve()) for one in task.inputs)

@@ -351,7 +351,8 @@ async def test_all_uploads_together_are_bounded(painter: Bench) -> None:
     first.write(IMAGE)
     await first.finish()
     await painter.idle()
-    assert (await painter.send("two", painted(40, 40))).status.queue_position == 2
+    assert (await painter.send("two", painted(40, 40))).status.state == "queued"
+    assert painter.jobs.queued == 2
 
 
 async def test_a_queue_that_filled_up_meanwhile(painter: Bench) -> None:
