@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from pixwire_server import logs, open_files
+from pixwire_server import config_models, logs, open_files
 from pixwire_server.config import ServerConfig
 from pixwire_server.doors.access import Access, AccessError
 from pixwire_server.doors.door import Door
@@ -51,6 +51,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.on_reload: Callable[[], None] = lambda: log.info("SIGHUP: nothing was read so far")
+        self.why = ""
+        """Who asked for the end last, for the log."""
         self._loop = asyncio.get_running_loop()
         self._received: list[asyncio.Future[signal.Signals]] = [self._loop.create_future(), self._loop.create_future()]
 
@@ -65,10 +67,17 @@ class Signals:
             self._loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
+        self.why = number.name
         for future in self._received:
             if not future.done():
                 future.set_result(number)
                 return
+
+    def drain(self) -> None:
+        """Behave as if SIGTERM had come, unless a signal has come before."""
+        if not self.first.done():
+            self._on_signal(signal.SIGTERM)
+            self.why = "an operator"
 
     @property
     def first(self) -> "asyncio.Future[signal.Signals]":
@@ -114,7 +123,8 @@ async def serve(
             access = open_access(config)
             listeners = await bind_all(config.listen)
             settings = jobs_settings(config)
-            log.info("loading %s; jobs and images are in %s", settings.engine.model_dir, settings.data_dir)
+            names = ", ".join(model.name for model in settings.engine.models)
+            log.info("loading %s; jobs and images are in %s", names, settings.data_dir)
             try:
                 jobs = await unless(signals.first, open_jobs(settings, make_engine=make_engine))
             except BaseException:
@@ -153,14 +163,15 @@ async def _serve(
     door = Door(jobs, door_settings(config, jobs.server_id), access.tokens, access.tls)
     try:
         await door.open(listeners)
+        jobs.admin.on_drain = signals.drain
+        jobs.admin.connections = lambda: door.connections
         signals.on_reload = partial(access.reload, door)
-        urls = ", ".join(listener.address.url for listener in listeners)
-        announce(f"pixwire: listening on {urls} (model {jobs.card.name}, device {jobs.card.device})")
+        announce(_greeting(jobs, listeners))
         await asyncio.wait((signals.first, jobs.fatal), return_when=asyncio.FIRST_COMPLETED)
         if not signals.first.done():
             log.error("%s", jobs.fatal.exception())
             return EXIT_FAILED
-        log.info("%s: draining", signals.first.result().name)
+        log.info("%s: draining", signals.why)
         door.begin_drain(config.drain_grace_s)
         await jobs.drain(config.drain_grace_s)
         await door.finish(DELIVERY_GRACE_S)
@@ -174,12 +185,20 @@ async def _serve(
                 await jobs.close()
 
 
+def _greeting(jobs: Jobs, listeners: list[Listener]) -> str:
+    """The line that says the server is there, for people and for programs that start it."""
+    model = jobs.catalogue.default
+    urls = ", ".join(listener.address.url for listener in listeners)
+    return f"pixwire: listening on {urls} (model {model.name}, device {model.card.device if model.card else 'none'})"
+
+
 def jobs_settings(config: ServerConfig) -> JobsSettings:
     """What the job layer is told; the built-in model stands in for a model that was not named."""
     engine = EngineConfig(
-        model_dir=str(config.model or _builtin_model()),
-        device=config.device,
-        dtype=config.dtype,
+        models=config_models.settings(config, _builtin_model),
+        memory_budget=config.memory_budget,
+        niceness=config.niceness,
+        cache_dir=str(config.data_dir / "cards"),
         max_resident=config.max_resident,
         max_rows=config.max_rows,
         threads=config.threads,
@@ -191,6 +210,8 @@ def jobs_settings(config: ServerConfig) -> JobsSettings:
         engine=engine,
         queue_limit=config.queue_limit,
         principal_queue_limit=config.principal_queue_limit,
+        principal_running_limit=config.principal_running_limit,
+        resident_bytes=config.resident_bytes or None,
         max_upload_bytes=config.max_upload_bytes,
         upload_bytes=config.upload_bytes,
         retain_s=config.retain_s,
@@ -213,6 +234,7 @@ def door_settings(config: ServerConfig, server_id: str) -> DoorSettings:
         agent=f"pixwire-server/{_version()}",
         server_id=server_id,
         epoch=secrets.token_hex(8),
+        admins=frozenset(config.admins),
         max_connections=config.max_connections,
         max_connections_per_address=config.max_connections_per_address,
         max_streams=config.max_streams,

@@ -3,12 +3,16 @@
 Each takes what came and raises ValueError with a reason; config.py adds which field it was and what is allowed.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator
 
 from pixwire_server.doors.address import Address, parse_address
+from pixwire_server.doors.tokens import MAX_PRINCIPAL
+
+MAX_MODEL_NAME = 100
 
 
 def addresses(value: object) -> tuple[Address, ...]:
@@ -19,6 +23,18 @@ def addresses(value: object) -> tuple[Address, ...]:
     return tuple(parse_address(part) for text in texts for part in text.split(","))
 
 
+def names(value: object) -> tuple[str, ...]:
+    """One name, several with commas, or a list of such."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("one name or a list of names is needed")
+    found = tuple(part.strip() for text in texts for part in text.split(","))
+    for name in found:
+        if not 1 <= len(name.encode()) <= MAX_PRINCIPAL or not name.isprintable():
+            raise ValueError(f"{name!r} is no name of a principal")
+    return found
+
+
 def absolute_path(value: object) -> Path:
     """A path, whether or not something is there; `~` is the home folder."""
     if not isinstance(value, str | Path) or not str(value):
@@ -26,13 +42,51 @@ def absolute_path(value: object) -> Path:
     return Path(value).expanduser().absolute()
 
 
-def model_folder(value: object) -> Path | None:
-    """A folder with a diffusers pipeline, or none."""
-    if value is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class NamedFolder:
+    """A folder and what it is called; "" as the folder says."""
+
+    path: Path
+    name: str = ""
+
+
+def model_folder(value: object) -> Path:
+    """A folder with a diffusers pipeline."""
     path = absolute_path(value)
     if not (path / "model_index.json").is_file():
         raise ValueError("this folder holds no model_index.json" if path.is_dir() else "there is no such folder")
+    return path
+
+
+def model_folders(value: object) -> tuple[NamedFolder, ...]:
+    """One folder with a diffusers pipeline, several with commas, or a list of such, each as DIR or NAME=DIR."""
+    texts = [value] if isinstance(value, str | Path) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str | Path) for text in texts):
+        raise ValueError("one folder or a list of folders is needed")
+    return tuple(_named(part.strip()) for text in texts for part in str(text).split(","))
+
+
+def _named(text: str) -> NamedFolder:
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).expanduser().is_dir():
+        return NamedFolder(model_folder(text))
+    return NamedFolder(model_folder(path), model_name(name))
+
+
+def model_name(value: object) -> str:
+    """What a model is called."""
+    if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= MAX_MODEL_NAME:
+        raise ValueError(f"a name of 1 to {MAX_MODEL_NAME} printable characters is needed")
+    return value
+
+
+def models_folder(value: object) -> Path | None:
+    """A folder of model folders, or none."""
+    if value is None:
+        return None
+    path = absolute_path(value)
+    if not path.is_dir():
+        raise ValueError("there is no such folder")
     return path
 
 
@@ -49,4 +103,5 @@ def existing_file(value: object) -> Path | None:
 
 Folder = Annotated[Path, BeforeValidator(absolute_path)]
 File = Annotated[Path | None, BeforeValidator(existing_file)]
-ModelFolder = Annotated[Path | None, BeforeValidator(model_folder)]
+ModelFolder = Annotated[Path, BeforeValidator(model_folder)]
+ModelsFolder = Annotated[Path | None, BeforeValidator(models_folder)]

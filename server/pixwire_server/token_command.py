@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from pixwire_server.doors.tokens import MAX_PRINCIPAL, entry_for, new_token
+from pixwire_server.doors.tokens import ADMIN, MAX_PRINCIPAL, entry_for, new_token
 
 PROGRAM = "pixwire-server token"
 MAX_DAYS = 36_500
@@ -42,9 +42,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("principal", metavar="PRINCIPAL", type=_principal, help="Whose jobs the bearer may see.")
     parser.add_argument("--days", metavar="N", type=_days, help="Let it expire so many days from now. Default: never.")
+    parser.add_argument(
+        "--admin", action="store_true", help="Let the bearer look after the server: pixwire top, pixwire admin."
+    )
     options = parser.parse_args(argv)
     token = new_token()
     expires = None if options.days is None else datetime.now(UTC) + options.days
-    print(f"\n{entry_for(options.principal, token, expires)}", flush=True)
+    roles = (ADMIN,) if options.admin else ()
+    print(f"\n{entry_for(options.principal, token, expires, roles)}", flush=True)
     print(token, file=sys.stderr)
     return 0

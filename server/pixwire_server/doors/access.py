@@ -8,6 +8,7 @@ from pathlib import Path
 from pixwire_server.doors.door import Door
 from pixwire_server.doors.tls import TlsError, TlsFiles, server_context
 from pixwire_server.doors.tokens import Tokens, TokensError
+from pixwire_server.doors.validity import validity
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,15 @@ class Access:
         self._files = tls
         self.tls = self._make_context()
         self._warn()
+        self._warn_of_certificate()
+
+    def _warn_of_certificate(self) -> None:
+        if self._files is None or self.tls is None:
+            return
+        found = validity(self.tls, self._files.certificate)
+        warning = None if found is None else found.warning(time.time())
+        if warning is not None:
+            log.warning("the certificate %s %s", self._files.certificate, warning)
 
     def _warn(self) -> None:
         if self.tokens is not None and (expired := self.tokens.expired(time.time())):
@@ -51,5 +61,6 @@ class Access:
             if self.tls is not None:
                 door.use_tls(self.tls)
                 log.info("certificate read again: it holds for new connections")
+                self._warn_of_certificate()
         except TlsError as error:
             log.error("%s; the certificate of before stays in use", error)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
+from functools import partial
 
 from pixwire_server.doors.address import UnixAddress
 from pixwire_server.doors.listeners import BACKLOG, Listener
@@ -52,7 +53,8 @@ class Door:
             # asyncio asks for another call where the family is AF_UNIX; both take a bound socket.
             is_unix = isinstance(listener.address, UnixAddress)
             create = loop.create_unix_server if is_unix else loop.create_server
-            factory = self._encrypted if listener.address.tls else self._plain
+            make = self._encrypted if listener.address.tls else self._plain
+            factory = partial(make, local=listener.address.is_local)
             for sock in listener.sockets:
                 self._servers.append(await create(factory, sock=sock, backlog=BACKLOG))
             self._warn(listener)
@@ -63,14 +65,14 @@ class Door:
             return
         if not address.tls:
             log.warning("%s can be reached from other machines and is not encrypted", address.url)
-        if reception.tokens is None and (reception.tls is None or reception.tls.verify_mode is ssl.CERT_NONE):
+        if reception.asks_nobody:
             log.warning("%s can be reached from other machines, and there is no authentication", address.url)
 
-    def _plain(self) -> PxwProtocol:
-        return PxwProtocol(self._reception)
+    def _plain(self, *, local: bool) -> PxwProtocol:
+        return PxwProtocol(self._reception, local=local)
 
-    def _encrypted(self) -> TlsFront:
-        return TlsFront(self._reception, PxwProtocol)
+    def _encrypted(self, *, local: bool) -> TlsFront:
+        return TlsFront(self._reception, partial(PxwProtocol, local=local))
 
     # ------------------------------------------------------------------ while it is open
 

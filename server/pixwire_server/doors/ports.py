@@ -1,12 +1,20 @@
 """What a door needs of Jobs, and nothing more. The real one is `pixwire_server.jobs.Jobs`."""
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.status import JobStatus, ModelInfo
-from pixwire_server.jobs import JobEvent, JobPage, OpenArtifact, Submitted, Trace, Upload, Watch
+from pixwire_server.jobs import AdminCommand, JobEvent, JobPage, OpenArtifact, Submitted, Terms, Trace, Upload, Watch
+
+
+class AdminPort(Protocol):
+    """What operators ask of the server. The door has checked that they are some."""
+
+    def perform(self, command: AdminCommand, by: str) -> "Future[Mapping[str, Any]]":
+        """Do it, for the principal `by`; the body of the answer. Refusals are RequestError, raised or on the future."""
+        ...
 
 
 class JobsPort(Protocol):
@@ -16,8 +24,20 @@ class JobsPort(Protocol):
     and `begin_upload` may also raise them at once.
     """
 
+    @property
+    def admin(self) -> "AdminPort":
+        """For the operators."""
+        ...
+
     def submit(
-        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        *,
+        trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> "Future[Submitted]":
         """Accept a job; resolves when it is on disk."""
         ...
@@ -31,11 +51,14 @@ class JobsPort(Protocol):
         attachments: tuple[Attachment, ...],
         *,
         trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> "Future[Submitted | Upload]":
         """Accept a job whose attachments follow; Submitted when no more bytes are needed."""
         ...
 
-    def list_jobs(self, principal: str, limit: int, after: str | None, states: Sequence[str]) -> "Future[JobPage]":
+    def list_jobs(
+        self, principal: str, limit: int, after: str | None, states: Sequence[str], tag: str | None = None
+    ) -> "Future[JobPage]":
         """A page of the principal's jobs, the newest first."""
         ...
 

@@ -70,9 +70,14 @@ class Reception:
         self.members.add(member)
         return Visit(self, member, peer, self._headcount.enter(peer))
 
-    def guard(self, certificate: Identity | None) -> Guard:
-        """Who keeps a new connection's identity."""
-        return Guard(self.tokens, certificate)
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether there is no authentication at all, neither by token nor by certificate."""
+        return self.tokens is None and (self.tls is None or self.tls.verify_mode is ssl.CERT_NONE)
+
+    def guard(self, certificate: Identity | None, *, local: bool = False) -> Guard:
+        """Who keeps a new connection's identity; `local`: it came through a listener for this machine only."""
+        return Guard(self.tokens, certificate, admins=self.settings.admins, local=local and self.asks_nobody)
 
     def leave(self, visit: "Visit") -> None:
         """A connection is gone."""

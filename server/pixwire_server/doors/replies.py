@@ -158,6 +158,8 @@ class Replies:
             return
         if stream in self._effective:
             processed = "yes"
+        elif processed is None and error.code is ErrorCode.DEADLINE_EXCEEDED:
+            processed = "no"  # its own "yes" is that of a job which ended so; a request is refused before there is one
         send = partial(self.connection.send_error, stream, error.code, error.message, processed=processed)
         try:
             send(error.details or None, error.retry_after_ms)

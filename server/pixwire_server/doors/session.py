@@ -1,20 +1,37 @@
 """What one connection means: each request becomes one call on Jobs, each answer goes back on the request's stream."""
 
+import logging
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from pixwire_protocol.connection import Received
-from pixwire_protocol.messages import Cancel, Data, Error, Fetch, List, Message, Reset, Result, Status, Submit, Watch
+from pixwire_protocol.messages import (
+    Admin,
+    Cancel,
+    Data,
+    Error,
+    Fetch,
+    List,
+    Message,
+    Reset,
+    Result,
+    Status,
+    Submit,
+    Watch,
+)
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobStatus
+from pixwire_server.doors.auth import Identity
 from pixwire_server.doors.feed import LOSSY, Feed, Follow
 from pixwire_server.doors.images import ImageSender, Part
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.replies import Replies
 from pixwire_server.doors.uploads import Uploads
-from pixwire_server.jobs import JobPage, RequestError, Submitted, Trace
+from pixwire_server.jobs import AdminCommand, JobPage, RequestError, Submitted, Terms, Trace
+
+log = logging.getLogger(__name__)
 
 PARAMS_TYPE = "application/msgpack"
 
@@ -32,14 +49,21 @@ class Session:
         self._jobs = jobs
         self._may_open = may_open
         self._uploads = Uploads(replies, upload_stall_s)
-        self.principal: str | None = None
-        """Whose jobs are meant. No request comes before it is known: the connection sees to that."""
+        self._told_off = False
+        self.identity: Identity | None = None
+        """Whose jobs are meant, and what else it may do. No request comes before it is known: the connection sees to
+        that.
+        """
+
+    @property
+    def _known(self) -> Identity:
+        if self.identity is None:
+            raise RuntimeError("a request came before its principal was known")
+        return self.identity
 
     @property
     def _principal(self) -> str:
-        if self.principal is None:
-            raise RuntimeError("a request came before its principal was known")
-        return self.principal
+        return self._known.principal
 
     def handle(self, received: Received) -> None:
         """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
@@ -70,12 +94,19 @@ class Session:
             )
         job = (self._principal, request.job, request.kind, bytes(request.tail))
         trace = None if request.traceparent is None else Trace(request.traceparent, request.tracestate)
+        terms = Terms(
+            request.priority,
+            request.timeout_ms,
+            request.queue_ttl_ms,
+            request.run_timeout_ms,
+            tuple(request.tags),
+        )
         answer = partial(self._submitted, stream, request)
         if request.attachments:
-            begun = self._jobs.begin_upload(*job, tuple(request.attachments), trace=trace)
+            begun = self._jobs.begin_upload(*job, tuple(request.attachments), trace=trace, terms=terms)
             self._uploads.begin(stream, begun, answer)
         else:
-            self._replies.when_done(stream, self._jobs.submit(*job, trace=trace), answer)
+            self._replies.when_done(stream, self._jobs.submit(*job, trace=trace, terms=terms), answer)
 
     def _submitted(self, stream: int, request: Submit, submitted: Submitted) -> None:
         self._replies.took_effect(stream)
@@ -120,8 +151,34 @@ class Session:
                 body["next"] = page.next
             self._replies.send(stream, Result(body), end=True)
 
-        future = self._jobs.list_jobs(self._principal, request.limit, request.after, tuple(request.states))
+        states = tuple(request.states)
+        future = self._jobs.list_jobs(self._principal, request.limit, request.after, states, request.tag)
         self._replies.when_done(stream, future, send)
+
+    def _admin(self, stream: int, request: Admin) -> None:
+        if not self._known.is_admin:
+            if not self._told_off:  # once: a client must not fill the log
+                self._told_off = True
+                log.info("%r asked for %s and does not have the role admin", self._principal, request.action)
+            message = (
+                f"{request.action!r} needs the role admin, which {self._principal!r} does not have here; a token has it"
+                ' by roles = ["admin"] in the list of tokens, a name by the setting admins'
+            )
+            raise RequestError(ErrorCode.FORBIDDEN, message, {"field": "action", "value": request.action})
+        command = AdminCommand(
+            action=request.action,
+            job=request.job,
+            principal=request.principal,
+            model=request.model,
+            path=request.path,
+            reason=request.reason,
+            limit=request.limit,
+        )
+
+        def send(body: Mapping[str, Any]) -> None:
+            self._replies.send(stream, Result(dict(body)), end=True)
+
+        self._replies.when_done(stream, self._jobs.admin.perform(command, self._principal), send)
 
     def _lossy(self, want: Sequence[str]) -> frozenset[str]:
         """The lossy events asked for that this connection knows (SPEC 6); other names are no error, they never come."""
@@ -137,4 +194,5 @@ _HANDLERS: dict[type[Message], Callable[[Session, int, Any], None]] = {
     Cancel: Session._cancel,
     Fetch: Session._fetch,
     List: Session._list,
+    Admin: Session._admin,
 }

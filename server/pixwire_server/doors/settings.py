@@ -6,7 +6,7 @@ from pixwire_protocol.connection import Connection, Role, Settings
 from pixwire_protocol.keepalive import Keepalive
 from pixwire_protocol.limits import Limits
 from pixwire_protocol.registry import LIMITS
-from pixwire_server.doors.auth import Guard
+from pixwire_server.doors.auth import Guard, Identity
 
 
 def _seconds(limit: str) -> float:
@@ -47,6 +47,8 @@ class DoorSettings:
     """How far apart PINGs of a client are to be, on average."""
     write_stall_s: float = _seconds("write_stall_ms")
     upload_stall_s: float = _seconds("upload_stall_ms")
+    admins: frozenset[str] = frozenset()
+    """Principals that have the role admin, once a token or a certificate has proved that they are it."""
     linger_s: float = 2.0
     """How long a connection that has said its last word waits for the peer to read it."""
 
@@ -57,14 +59,13 @@ class DoorSettings:
 
     def make_connection(self, guard: Guard) -> Connection:
         """The protocol's side of one accepted connection whose client is known, or is not, as `guard` says."""
-        principal = None if guard.identity is None else guard.identity.principal
-        return Connection(Role.SERVER, self._settings(guard.mechanisms, principal))
+        return Connection(Role.SERVER, self._settings(guard.mechanisms, guard.identity))
 
     def make_keepalive(self, now: float) -> Keepalive:
         """The clock of one connection accepted `now`."""
         return Keepalive(self.limits, now, handshake_ms=_ms(self.handshake_timeout_s))
 
-    def _settings(self, auth: tuple[str, ...] = (), principal: str | None = None) -> Settings:
+    def _settings(self, auth: tuple[str, ...] = (), identity: Identity | None = None) -> Settings:
         return Settings(
             agent=self.agent,
             server_id=self.server_id,
@@ -79,5 +80,6 @@ class DoorSettings:
             ping_timeout_ms=_ms(self.ping_timeout_s),
             min_ping_ms=_ms(self.min_ping_s),
             auth=auth,
-            principal=principal,
+            principal=None if identity is None else identity.principal,
+            roles=() if identity is None else identity.roles,
         )

@@ -52,14 +52,21 @@ def tune(listener: socket.socket) -> None:
 class PxwProtocol(asyncio.BufferedProtocol):
     """One connection, from accept to close.
 
-    `visit` and `certificate` come from the TLS handshake, when there was one.
+    `visit` and `certificate` come from the TLS handshake, if there was one. `local`: its listener is for this machine.
     """
 
-    def __init__(self, reception: Reception, visit: Visit | None = None, certificate: Identity | None = None) -> None:
+    def __init__(
+        self,
+        reception: Reception,
+        visit: Visit | None = None,
+        certificate: Identity | None = None,
+        *,
+        local: bool = False,
+    ) -> None:
         self._reception = reception
         self._settings = reception.settings
         self._loop = asyncio.get_running_loop()
-        self._guard = reception.guard(certificate)
+        self._guard = reception.guard(certificate, local=local)
         self._connection = self._settings.make_connection(self._guard)
         self._replies = Replies(self._connection, self._wake)
         self._rates = Rates(reception.limits, self._loop.time())
@@ -201,7 +208,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
             self._give_up(verdict.code, verdict.why)
             return
         left_ms = verdict.left_ms(time.time())
-        self._connection.accept_auth(verdict.principal, expires_ms=left_ms)
+        self._connection.accept_auth(verdict.principal, expires_ms=left_ms, roles=verdict.roles)
         log.debug("%s is %s", self._peer, verdict.principal)
         self._know(verdict)
         self._note_ready()
@@ -209,7 +216,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
     def _know(self, identity: Identity | None) -> None:
         """From now on the jobs of this principal are meant, as long as its credentials hold."""
         if identity is not None:
-            self._session.principal = identity.principal
+            self._session.identity = identity
             left_ms = identity.left_ms(time.time())
             self._clocks.watch_credentials(self._loop.time(), None if left_ms is None else left_ms / 1000)
 

@@ -4,6 +4,7 @@
 principal = "alice"
 sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 expires = 2027-01-01T00:00:00Z    # optional
+roles = ["admin"]                 # optional
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import json
 import re
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,7 +23,10 @@ MAX_PRINCIPAL: Final = 256
 """Bytes of a principal's name on the wire (SPEC 8)."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _HEADING: Final = re.compile(r"\s*\[\[\s*token\s*\]\]")
-_KEYS: Final = ("principal", "sha256", "expires")
+_KEYS: Final = ("principal", "sha256", "expires", "roles")
+ADMIN: Final = "admin"
+"""The role of those who may look after the server: pause it, see and end everybody's jobs (SPEC 6.4)."""
+ROLES: Final = (ADMIN,)
 
 
 class TokensError(Exception):
@@ -31,11 +35,14 @@ class TokensError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who has the token with this digest; `expires` is in seconds since 1970, None: never."""
+    """Who has the token with this digest; `expires` is in seconds since 1970, None: never. `roles`: what its bearer is
+    besides.
+    """
 
     principal: str
     digest: bytes
     expires: float | None = None
+    roles: tuple[str, ...] = ()
 
     def expired(self, wall: float) -> bool:
         """Whether it is over at `wall`, in seconds since 1970."""
@@ -124,7 +131,15 @@ def _token(entry: Mapping[str, Any], place: str) -> Token:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         # Not shown: whoever pastes the token itself here shall not find it in a log.
         raise TokensError(f"{place}: sha256 of {principal!r} must be 64 lower-case hexadecimal digits")
-    return Token(principal, bytes.fromhex(digest), _expiry(entry.get("expires"), place))
+    return Token(principal, bytes.fromhex(digest), _expiry(entry.get("expires"), place), _roles(entry, place))
+
+
+def _roles(entry: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    """A role that is misspelt must not silently be none."""
+    roles = entry.get("roles", [])
+    if not isinstance(roles, list) or any(role not in ROLES for role in roles):
+        raise TokensError(f"{place}: roles must be a list with some of {', '.join(ROLES)}, it is {_shown(roles)}")
+    return tuple(dict.fromkeys(roles))
 
 
 def _expiry(value: object, place: str) -> float | None:
@@ -146,10 +161,12 @@ def new_token() -> str:
     return f"pxw_{secrets.token_urlsafe(32)}"
 
 
-def entry_for(principal: str, token: str, expires: datetime | None = None) -> str:
+def entry_for(principal: str, token: str, expires: datetime | None = None, roles: Sequence[str] = ()) -> str:
     """The lines that make `token` known to a server, for its tokens file."""
     quoted = json.dumps(principal, ensure_ascii=False)  # for printable text JSON and TOML quote alike
     lines = ["[[token]]", f"principal = {quoted}", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"']
     if expires is not None:
         lines.append(f"expires = {expires.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    if roles:
+        lines.append(f"roles = {json.dumps(list(roles))}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import pytest
 from pixwire_server import cli
 from pixwire_server.cli import build_parser
 from pixwire_server.config import ConfigError, ServerConfig, describe_fields, load
+from pixwire_server.config_values import NamedFolder
 from pixwire_server.doors.address import TcpAddress, UnixAddress
 
 FIELDS = describe_fields()
@@ -30,7 +31,8 @@ def test_defaults_hold_without_any_source_and_are_local() -> None:
     config = load({})
     assert all(address.is_local for address in config.listen)
     assert config.listen == (TcpAddress("127.0.0.1", 7499),)
-    assert config.model is None
+    assert config.model == ()
+    assert config.admins == ()
     assert config.data_dir.is_absolute()
 
 
@@ -113,7 +115,7 @@ def test_a_model_folder_needs_an_index(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no model_index\.json"):
         load({"model": str(tmp_path)})
     (tmp_path / "model_index.json").write_text("{}")
-    assert load({"model": str(tmp_path)}).model == tmp_path
+    assert load({"model": str(tmp_path)}).model == (NamedFolder(tmp_path),)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,8 @@ def files(tmp_path: Path) -> dict[str, str]:
             "tokens would cross the network readable on listen = pixwire://0.0.0.0:7499; use pixwires://",
             marks=pytest.mark.req("PXW-AUT-017"),
         ),
+        ((), {"admins": "alice"}, "admins is for principals that are proved, and there are neither tokens nor"),
+        (("tls_cert", "tls_key"), {"listen": "pixwires://h", "admins": "alice"}, "admins is for principals"),
         ((), {"retain_s": "10", "dedupe_s": "9.5"}, "dedupe_s = 9.5 is shorter than retain_s = 10"),
         ((), {"max_upload_bytes": "2000000", "upload_bytes": "1000000"}, "max_upload_bytes = 2000000 is more than"),
     ],
@@ -238,6 +242,13 @@ def test_a_file_that_is_not_there_is_said(name: str, tmp_path: Path) -> None:
         load({name: "/nowhere"})
     with pytest.raises(ConfigError, match="this is a folder"):
         load({name: str(tmp_path)})
+
+
+def test_admins_are_names_of_principals(files: dict[str, str]) -> None:
+    assert load({"tokens": files["tokens"], "admins": ["alice, bob@x", "carol"]}).admins == ("alice", "bob@x", "carol")
+    for wrong in ("", "alice,,bob", "a\x1bb", "x" * 257, [7]):
+        with pytest.raises(ConfigError, match=r"admins = .* cannot be used.*; allowed: names of 1 to 256 bytes"):
+            load({"tokens": files["tokens"], "admins": wrong})
 
 
 def test_the_share_of_one_principal_is_the_whole_queue_unless_it_is_said() -> None:

@@ -48,7 +48,9 @@ class ToyEngine:
     async def start(self, config: api.EngineConfig) -> None:
         self.spawned.set()
         if self.ready:
-            asyncio.get_running_loop().call_soon(self._report, api.Ready(CARD))
+            asyncio.get_running_loop().call_soon(
+                self._report, api.Ready((api.ModelInfo(CARD.name, api.ModelState.LOADED, CARD),))
+            )
 
     def send(self, command: api.Command) -> None:
         if isinstance(command, api.Submit):

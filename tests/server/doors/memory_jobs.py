@@ -17,6 +17,7 @@ from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary, ModelInfo
 from pixwire_server.jobs import (
+    AdminCommand,
     JobEvent,
     JobPage,
     OpenArtifact,
@@ -25,6 +26,7 @@ from pixwire_server.jobs import (
     RequestError,
     StateChanged,
     Submitted,
+    Terms,
     Trace,
     Watch,
 )
@@ -67,6 +69,23 @@ class MappedImage:
         self._closed()
 
 
+class MemoryAdmin:
+    """Keeps the commands; answers with `body`, or refuses, as the test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[AdminCommand, str]] = []
+        self.body: Mapping[str, Any] = {"paused": True}
+        self.refuse: RequestError | None = None
+
+    def perform(self, command: AdminCommand, by: str) -> "Future[Mapping[str, Any]]":
+        self.asked.append((command, by))
+        if self.refuse is not None:
+            raise self.refuse
+        future: Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        future.set_result(self.body)
+        return future
+
+
 class MemoryJobs:
     """Satisfies `JobsPort`. With `hold` set, submits wait for `commit`; everything else answers at once."""
 
@@ -81,6 +100,9 @@ class MemoryJobs:
         self.unready: list[Callable[[], None]] = []
         self.hold_begin = False
         self.traces: list[Trace | None] = []
+        self.terms: list[Terms | None] = []
+        self.tags: list[str | None] = []
+        self.admin = MemoryAdmin()
         self.gone: set[str] = set()
         self.submits = 0
         self.cancelled: list[tuple[str, str]] = []
@@ -92,10 +114,18 @@ class MemoryJobs:
     # ------------------------------------------------------------------ the port
 
     def submit(
-        self, principal: str, job_id: str, kind: str, params_tail: bytes, *, trace: Trace | None = None
+        self,
+        principal: str,
+        job_id: str,
+        kind: str,
+        params_tail: bytes,
+        *,
+        trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> "Future[Submitted]":
         self.submits += 1
         self.traces.append(trace)
+        self.terms.append(terms)
         if self.refuse is not None:
             raise self.refuse
         if kind != "txt2img":
@@ -142,8 +172,10 @@ class MemoryJobs:
         attachments: tuple[Attachment, ...],
         *,
         trace: Trace | None = None,
+        terms: Terms | None = None,
     ) -> "Future[Submitted | MemoryUpload]":
         self.traces.append(trace)
+        self.terms.append(terms)
         if self.refuse is not None:
             raise self.refuse
         future: Future[Submitted | MemoryUpload] = asyncio.get_running_loop().create_future()
@@ -165,7 +197,10 @@ class MemoryJobs:
         self.notify()
         return future
 
-    def list_jobs(self, principal: str, limit: int, after: str | None, states: Sequence[str]) -> "Future[JobPage]":
+    def list_jobs(
+        self, principal: str, limit: int, after: str | None, states: Sequence[str], tag: str | None = None
+    ) -> "Future[JobPage]":
+        self.tags.append(tag)
         future: Future[JobPage] = asyncio.get_running_loop().create_future()
         if after is not None and not after.isdecimal():
             field_ = {"field": "after", "value": after}

@@ -61,6 +61,9 @@ def test_an_expiry_is_a_date_of_any_kind_in_utc_unless_it_says_otherwise(text: s
         (f'[[token]]\nprincipal = "a"\nsha256 = "{DIGEST.upper()}"\n', "must be 64 lower-case hexadecimal digits"),
         (f'{GOOD}token = "pxw_x"\n', "t, line 1: unknown key 'token'.*never stands in this file"),
         (f"{GOOD}expires = 7\n", "t, line 1: expires must be a date such as 2027-01-01T00:00:00Z, it is 7"),
+        (f'{GOOD}roles = ["boss"]\n', r"t, line 1: roles must be a list with some of admin, it is \['boss'\]"),
+        (f'{GOOD}roles = "admin"\n', "t, line 1: roles must be a list with some of admin, it is 'admin'"),
+        (f"{GOOD}roles = [[]]\n", "t, line 1: roles must be a list"),
         (f"{GOOD}{GOOD}", "t, line 4: sha256 is that of the token of 'alice', too"),
     ],
 )
@@ -113,6 +116,17 @@ def test_a_new_token_and_its_entry_belong_together(principal: str) -> None:
     assert (parsed.principal, parsed.expires) == (principal, expires.timestamp())
     assert parsed.digest == hashlib.sha256(token.encode()).digest()
     assert new_token() != token
+
+
+def test_roles_are_those_of_the_entry() -> None:
+    entry = entry_for("alice", "secret", roles=["admin"])
+    assert entry.endswith('roles = ["admin"]')
+    (token,) = parse_tokens(entry, "t")
+    assert token.roles == ("admin",)
+    (twice,) = parse_tokens(f'{GOOD}roles = ["admin", "admin"]\n', "t")
+    assert twice.roles == ("admin",)
+    (plain,) = parse_tokens(f"{GOOD}roles = []\n", "t")
+    assert plain.roles == ()
 
 
 @pytest.mark.req("PXW-AUT-018")
