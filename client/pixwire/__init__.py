@@ -9,8 +9,11 @@
 
     asyncio.run(main())
 
-Start at `connect` and `AsyncClient`. Errors: `PixwireError` and below. Importing this needs the standard library and
-msgpack alone; what needs asyncio is loaded when it is first used.
+    with pixwire.Client("pixwire://localhost") as client:               # the same for threads
+        client.generate("a green star").save("star.png")
+
+Start at `connect` and `AsyncClient`, or at `Client`. Errors: `PixwireError` and below. Importing this needs the
+standard library and msgpack alone; what needs asyncio or threads is loaded when it is first used.
 """
 
 from importlib import import_module
@@ -29,6 +32,7 @@ from .errors import (
     CapacityError,
     ConnectError,
     ConnectionLost,
+    DeadlineExceeded,
     Draining,
     Forbidden,
     InvalidArgument,
@@ -41,6 +45,7 @@ from .errors import (
     JobGone,
     JobLost,
     JobNotFound,
+    Paused,
     PixwireError,
     ProtocolViolation,
     QueueFull,
@@ -52,12 +57,17 @@ from .errors import (
 )
 from .events import Event, Preview, Progress, StateChange
 from .image import Image
+from .recipe import arguments_of
 
 if TYPE_CHECKING:
     from .aio.client import AsyncClient
     from .aio.connecting import connect
     from .aio.job import AsyncEvents, AsyncJob
+    from .core.many import Outcome
+    from .pipeline import Pipeline, PipelineOutput
     from .sources import ImageSource
+    from .sync.client import Client
+    from .sync.job import Events, Job
 
 __all__ = [
     "AccessDenied",
@@ -71,15 +81,19 @@ __all__ = [
     "AuthFailed",
     "AuthRequired",
     "CapacityError",
+    "Client",
     "ConnectError",
     "ConnectionLost",
+    "DeadlineExceeded",
     "Draining",
     "Event",
+    "Events",
     "Forbidden",
     "Image",
     "ImageSource",
     "InvalidArgument",
     "InvalidURL",
+    "Job",
     "JobCancelled",
     "JobConflict",
     "JobEnded",
@@ -93,6 +107,10 @@ __all__ = [
     "JobStatus",
     "JobSummary",
     "ModelInfo",
+    "Outcome",
+    "Paused",
+    "Pipeline",
+    "PipelineOutput",
     "PixwireError",
     "Preview",
     "Progress",
@@ -105,6 +123,7 @@ __all__ = [
     "StateChange",
     "TooManyStreams",
     "__version__",
+    "arguments_of",
     "connect",
 ]
 
@@ -113,7 +132,13 @@ _LAZY = {
     "AsyncClient": ".aio.client",
     "AsyncEvents": ".aio.job",
     "AsyncJob": ".aio.job",
+    "Client": ".sync.client",
+    "Events": ".sync.job",
     "ImageSource": ".sources",
+    "Job": ".sync.job",
+    "Outcome": ".core.many",
+    "Pipeline": ".pipeline",
+    "PipelineOutput": ".pipeline",
     "connect": ".aio.connecting",
 }
 

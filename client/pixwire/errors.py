@@ -12,8 +12,9 @@
     |  |  |- JobLost (below JobNotFound)   the server knew the job once, and lost it in a restart
     |  |- AccessDenied                     every error of authentication and authorisation
     |  |  |- AuthRequired, AuthFailed, AuthExpired, Forbidden
+    |  |- DeadlineExceeded                 it cannot be done in the time that was given (nothing was begun)
     |  |- CapacityError                    later it may work: see `retry_after_ms`
-    |     |- QueueFull, RateLimited, QuotaExceeded, Draining, TooManyStreams
+    |     |- QueueFull, RateLimited, QuotaExceeded, Draining, TooManyStreams, Paused
     |- JobEnded                            the job ended without an image: see `status`
        |- JobFailed, JobCancelled, JobExpired
 
@@ -263,6 +264,23 @@ class TooManyStreams(CapacityError):
     """More requests at once than one connection carries."""
 
 
+class Paused(CapacityError):
+    """An administrator holds new jobs back; the message says why. Jobs that were accepted go on."""
+
+
+class DeadlineExceeded(RequestFailed):
+    """Even an idle server could not finish the job within its `deadline`, so it was not accepted.
+
+    A job that was accepted and then missed its deadline ends as JobExpired.
+    """
+
+    @property
+    def eta(self) -> float | None:
+        """The seconds that the server thinks it would take, or None when it does not say."""
+        found = self.details.get("eta_ms")
+        return None if found is None else found / 1000
+
+
 class JobEnded(PixwireError):
     """The job ended without an image. Attributes: `status`, `job` (id)."""
 
@@ -290,7 +308,7 @@ class JobCancelled(JobEnded):
 
 
 class JobExpired(JobEnded):
-    """The job was not finished before its deadline."""
+    """The job was not finished within its deadline, queue_ttl or run_timeout; `status.error` says within which."""
 
     how = "expired"
 
@@ -311,6 +329,8 @@ _BY_NAME: dict[str, type[RequestFailed]] = {
     "QUOTA_EXCEEDED": QuotaExceeded,
     "DRAINING": Draining,
     "TOO_MANY_STREAMS": TooManyStreams,
+    "PAUSED": Paused,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
 }
 _BY_CLASS: dict[int, type[RequestFailed]] = {0x02: AccessDenied, 0x04: CapacityError}
 _BY_STATE: dict[JobState, type[JobEnded]] = {

@@ -70,6 +70,20 @@ class UploadProgress:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """`received` of the `total` bytes of image `index` are here."""
+
+    job: str
+    index: int
+    received: int
+    total: int
+
+
+Heard = Event | UploadProgress | DownloadProgress
+"""What a call can report while it is on its way."""
+
+
 class EventQueue:
     """Events that wait to be read.
 

@@ -5,13 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Union
+
+from .recipe import read_recipe
 
 if TYPE_CHECKING:
+    from numpy import uint8
+    from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
-EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+RAW = "image/x-rgb8"
+"""Three bytes a pixel (red, green, blue), rows from the top, nothing between them."""
+EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/avif": ".avif", RAW: ".rgb"}
 """The usual file name ending of each media type a server can produce."""
+
+
+class Writable(Protocol):
+    """A file that was opened to write bytes."""
+
+    def write(self, data: memoryview, /) -> object: ...
+
+
+Target = Union[str, "os.PathLike[str]", Writable]
+"""Where an image may be written to."""
 
 _Bytes = bytes  # the class below has an attribute of that name
 
@@ -22,11 +38,12 @@ class Image:
 
     Attributes:
         data: the encoded image as a read-only view of the very buffer the socket was read into: no copy was made.
-        media_type: "image/png", "image/jpeg" or "image/webp".
+        media_type: "image/png", "image/jpeg", "image/webp", "image/avif" or "image/x-rgb8" (see `RAW`).
         width, height: in pixels.
         seed: what to pass as `seed` (with `count` left out) to get the same image again, or None if not known.
         job: the id of the job that made it; `index` its place among the images of that job.
-        metadata: more about it: "etag", and "model", "steps" and such where the server says so.
+        metadata: more about it: "etag", and "steps", "timings" and such where the server says so. What the file itself
+            tells is its `recipe`.
     """
 
     data: memoryview
@@ -42,6 +59,28 @@ class Image:
     def bytes(self) -> _Bytes:
         """The encoded image as `bytes` (a copy of `data`)."""
         return self.data.tobytes()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Image":
+        """An image from a PNG, JPEG, WebP or AVIF file, with the seed that its recipe names.
+
+        Raises OSError; ValueError for a file of another kind.
+        """
+        from .formats import shape_of
+
+        data = Path(path).read_bytes()
+        media_type, width, height = shape_of(data)
+        recipe = read_recipe(data) or {}
+        seed = recipe.get("seed")
+        return cls(memoryview(data), media_type, width, height, seed if isinstance(seed, int) else None)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """How it was made, as the image itself tells: the arguments of `generate` and more. None when it does not.
+
+        `client.generate(**pixwire.arguments_of(image.recipe))` makes it again.
+        """
+        return read_recipe(self.data)
 
     @property
     def extension(self) -> str:
@@ -71,6 +110,13 @@ class Image:
             raise
         return target
 
+    def write_to(self, target: "Target") -> None:
+        """Writes the encoded image to a path, as `save` does, or into a file that was opened to write bytes."""
+        if isinstance(target, str | os.PathLike):
+            self.save(target)
+        else:
+            target.write(self.data)
+
     def to_pil(self) -> "PILImage":
         """The decoded image as a `PIL.Image.Image`.
 
@@ -83,9 +129,28 @@ class Image:
             raise ImportError("Image.to_pil() needs pillow: pip install pillow") from error
         from io import BytesIO
 
+        if self.media_type == RAW:
+            return PIL.Image.frombytes("RGB", (self.width, self.height), self.data)
         decoded = PIL.Image.open(BytesIO(self.data))
         decoded.load()
         return decoded
+
+    def to_numpy(self) -> "NDArray[uint8]":
+        """The decoded image as a numpy array of uint8, height x width x 3 (RGB).
+
+        For the media type "image/x-rgb8" it is a read-only view of `data`, without a copy or a decoder; the others are
+        decoded by pillow.
+
+        Raises:
+            ImportError: numpy (or pillow) is not installed; this package does not need them otherwise.
+        """
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise ImportError("Image.to_numpy() needs numpy: pip install numpy") from error
+        if self.media_type == RAW:
+            return np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, 3)
+        return np.asarray(self.to_pil().convert("RGB"))
 
     def __repr__(self) -> str:
         seed = "" if self.seed is None else f", seed={self.seed}"
@@ -105,8 +170,19 @@ class Image:
         return _restore, state
 
     def _repr_png_(self) -> _Bytes | None:
-        """What a notebook shows."""
-        return self.bytes if self.media_type == "image/png" else None
+        """What a notebook shows: what it cannot show itself is converted, if pillow is there."""
+        if self.media_type == "image/png":
+            return self.bytes
+        if self.media_type == "image/jpeg":
+            return None
+        from io import BytesIO
+
+        file = BytesIO()
+        try:
+            self.to_pil().save(file, "PNG")
+        except (ImportError, OSError):
+            return None
+        return file.getvalue()
 
     def _repr_jpeg_(self) -> _Bytes | None:
         return self.bytes if self.media_type == "image/jpeg" else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 from pixwire_protocol.attachments import Attachment
 
 from .errors import invalid
+from .formats import MAGIC_BYTES, media_type_of
 from .image import Image
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ ImageSource = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Reada
 
 IN_MEMORY = 4 << 20  # files up to this size are read once and kept; larger ones are read again while they are sent
 CHUNK = 1 << 18
-MAGIC_BYTES = 12
+UPLOADED = ("image/png", "image/jpeg", "image/webp")
+"""What a server takes."""
 
 
 class Content(Protocol):
@@ -101,17 +103,6 @@ def is_quick(sources: Mapping[str, ImageSource | None]) -> bool:
     return all(source is None or (isinstance(source, bytes) and len(source) <= CHUNK) for source in sources.values())
 
 
-def media_type_of(start: bytes) -> str | None:
-    """The media type that the first bytes of an image show, or None."""
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if start.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    return None
-
-
 def _part(name: str, source: Any) -> Part:
     try:
         return _from_path(name, Path(source)) if isinstance(source, str | os.PathLike) else _from_object(name, source)
@@ -148,7 +139,7 @@ def _chunks(file: io.FileIO) -> Iterator[memoryview]:
 
 def _from_object(name: str, source: Any) -> Part:
     if isinstance(source, Image):
-        return _from_bytes(name, source.bytes)
+        return _from_bytes(name, source.bytes if source.media_type in UPLOADED else _encode(source.to_pil()))
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_bytes(name, bytes(source))
     if hasattr(source, "save") and hasattr(source, "mode"):
@@ -170,11 +161,11 @@ def _from_bytes(name: str, data: bytes) -> Part:
 
 def _checked(name: str, start: bytes) -> str:
     media_type = media_type_of(start)
-    if media_type is None:
+    if media_type not in UPLOADED:
         shown = f"it begins with {start[:8].hex(' ')}" if start else "it is empty"
         allowed = "a PNG, JPEG or WebP image"
         raise invalid(name, start[:8].hex(" "), allowed, f"{name} must be {allowed}, but {shown}; convert it")
-    return media_type
+    return str(media_type)
 
 
 def _encode(picture: Any) -> bytes:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ class Ended:
         """The error it printed as JSON."""
         found: dict[str, Any] = self.json["error"]
         return found
+
+
+Inside = Callable[..., Awaitable[Ended]]
+"""What the fixture `inside` gives: runs a command in this process."""
 
 
 class Command:

@@ -11,9 +11,11 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file; tests are no package
 
+from command_line import Ended, Inside
 from scripted_server import ScriptedServer
 
 import pixwire
+from pixwire.cli import main
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -51,3 +53,17 @@ async def impatient(server: ScriptedServer) -> AsyncIterator[pixwire.AsyncClient
     """A client of that server whose calls fail when there is no connection."""
     async with pixwire.connect(server.url, on_disconnect="fail") as connected:
         yield connected
+
+
+@pytest.fixture
+def inside(capsys: pytest.CaptureFixture[str]) -> Inside:
+    """Runs a command in a thread of this process: quicker than a process, for commands that no signal is sent to."""
+
+    def start(*arguments: str) -> Awaitable[Ended]:
+        async def end() -> Ended:
+            code = await asyncio.to_thread(main, arguments)
+            return Ended(code, *capsys.readouterr())
+
+        return asyncio.create_task(end())
+
+    return start

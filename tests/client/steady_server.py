@@ -87,6 +87,9 @@ class SteadyServer(ScriptedServer):
         for attachment, data in zip(submit.attachments, request.split(), strict=True):
             assert hashlib.sha256(data).hexdigest() == attachment.sha256
         self.jobs[request.job] = Job(mark, images_of(request.job, self.count, self.size), request.split())
+        if not submit.watch:
+            request.result("queued", queue_position=1)
+            return
         request.accept("queued", queue_position=1)
         request.change("running")
         request.progress(2)

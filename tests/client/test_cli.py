@@ -1,16 +1,14 @@
 """The command line, as a process, against a server that the test scripts."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Command, Ended
+from command_line import Command, Inside
 from pictures import png
 from scripted_server import Request, ScriptedServer
 
-from pixwire.cli import main
 from pixwire_protocol.messages import Cancel, Fetch, List, Message, Status, Submit, Watch
 from pixwire_protocol.params import parse
 from pixwire_protocol.registry import ErrorCode
@@ -19,137 +17,6 @@ from pixwire_protocol.settings import Settings
 PNG = b"\x89PNG and so on" * 20
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])  # the loop of the test's server does not matter here
-
-
-Inside = Callable[..., Awaitable[Ended]]
-
-
-@pytest.fixture
-def inside(capsys: pytest.CaptureFixture[str]) -> Inside:
-    """Runs a command in a thread of this process: quicker than a process, for commands that no signal is sent to."""
-
-    def start(*arguments: str) -> Awaitable[Ended]:
-        async def end() -> Ended:
-            code = await asyncio.to_thread(main, arguments)
-            return Ended(code, *capsys.readouterr())
-
-        return asyncio.create_task(end())
-
-    return start
-
-
-# --- generate
-
-
-async def test_generate(server: ScriptedServer, tmp_path: Path) -> None:
-    arguments = (
-        "--seed",
-        "7",
-        "--steps",
-        "4",
-        "--guidance",
-        "5",
-        "--negative",
-        "blur",
-        "--width",
-        "64",
-        "--height",
-        "32",
-    )
-    command = await Command.start("generate", "a red circle", "-o", "out.png", *arguments, cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    params = parse(request.message.tail)
-    assert (params.prompt, params.seed, params.steps, params.guidance_scale) == ("a red circle", 7, 4, 5.0)
-    assert (params.negative_prompt, params.width, params.height, params.count) == ("blur", 64, 32, 1)
-    assert params.media_type == "image/png"
-    request.accept(queue_position=2)
-    request.change("running")
-    request.progress(2)
-    request.succeed([PNG])
-    ended = await command.end()
-    assert ended.code == 0, ended.err
-    assert ended.out == "out.png  64x64 image/png, seed 100\n"
-    assert ended.err.splitlines() == [
-        "a red circle: queued, place 2 in the queue",
-        "a red circle: running",
-        "a red circle: succeeded",
-    ]
-    assert (tmp_path / "out.png").read_bytes() == PNG
-
-
-async def test_several_images_and_json(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-n", "2", "-o", "a.webp", "--json", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    params = parse(request.message.tail)
-    assert (params.count, params.media_type) == (2, "image/webp")
-    request.accept()
-    request.succeed([PNG, PNG * 2])
-    ended = await command.end()
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.json["job"] == request.job
-    assert [image["path"] for image in ended.json["images"]] == ["a-1.webp", "a-2.webp"]
-    assert [image["seed"] for image in ended.json["images"]] == [100, 101]
-    assert (tmp_path / "a-2.webp").read_bytes() == PNG * 2
-
-
-async def test_a_name_of_its_own(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "A red circle!", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    request.accept()
-    request.succeed([PNG])
-    assert (await command.end()).code == 0
-    assert (tmp_path / "a-red-circle-100.png").read_bytes() == PNG
-
-
-async def test_an_image_on_stdout(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-o", "-", "--job", "j-1", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    assert request.job == "j-1"
-    request.accept()
-    request.succeed([b"image bytes"])
-    assert (await command.end()).out == "image bytes"
-
-
-async def test_previews(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-o", "o.png", "--preview", "p.jpg", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    assert "preview" in request.message.want
-    request.accept("running")
-    request.preview(1, b"rough")
-    request.peer.flush()
-    request.succeed([PNG])
-    assert (await command.end()).code == 0
-    assert (tmp_path / "p.jpg").read_bytes() == b"rough"
-
-
-async def test_ctrl_c_cancels_the_job(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-o", "out.png", "--json", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    request.accept("running")
-    request.progress(1)
-    command.interrupt()
-    assert await request.peer.resets.get() == request.stream
-    cancel = await server.next(Cancel)
-    assert (cancel.job, cancel.message.reason) == (request.job, "interrupted")
-    cancel.result("running")
-    watch = await server.next(Watch)
-    watch.accept("running")
-    watch.change("cancelled", end=True)
-    ended = await command.end()
-    assert ended.code == 130
-    assert ended.err == f"pixwire: interrupted; job {request.job} is cancelled\n"
-    assert (ended.error["job"], ended.error["state"], ended.error["exit_code"]) == (request.job, "cancelled", 130)
-    assert not (tmp_path / "out.png").exists()
-
-
-async def test_ctrl_c_when_the_server_does_not_help(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-o", "out.png", cwd=tmp_path, url=server.url)
-    request = await server.next(Submit)
-    command.interrupt()
-    (await server.next(Cancel)).error(ErrorCode.INTERNAL, "no idea")
-    ended = await command.end()
-    assert ended.code == 130
-    assert ended.err == f"pixwire: interrupted; job {request.job} may be going on\n"
 
 
 # --- exit codes
@@ -290,32 +157,59 @@ async def test_models(server: ScriptedServer, inside: Inside) -> None:
         ended = await command
         assert ended.code == 0
         if as_json:
-            assert ended.json == {"models": [MODEL]}
+            (listed,) = ended.json["models"]
+            assert listed | MODEL == listed
         else:
             heads, row = ended.out.splitlines()
-            assert heads.split() == ["model", "pipeline", "kinds", "attachments", "steps", "size", "at", "most"]
+            assert heads.split() == [
+                "model",
+                "pipeline",
+                "kinds",
+                "attachments",
+                "steps",
+                "size",
+                "at",
+                "most",
+                "state",
+                "memory",
+                "adapters",
+            ]
             assert row.startswith("sha\\x1bpes (default)  StableDiffusionPipeline  txt2img img2img  -")
             assert "512x512, 200 steps" in row
+            assert row.split()[-3:] == ["loaded", "-", "-"]
 
 
 async def test_jobs(server: ScriptedServer, inside: Inside) -> None:
     job = {"kind": "inpaint", "state": "running", "seq": 3, "step": 1, "steps": 4, "artifacts": 0, "age_ms": 200_000}
     for as_json in ([], ["--json"]):
         command = inside(
-            "jobs", "--state", "running", "--state", "queued", "--limit", "3", *as_json, "--url", server.url
+            "jobs",
+            "--state",
+            "running",
+            "--state",
+            "queued",
+            "--tag",
+            "web",
+            "--limit",
+            "3",
+            *as_json,
+            "--url",
+            server.url,
         )
         request = await server.next(List)
-        assert (request.message.states, request.message.limit) == (("running", "queued"), 3)
-        request.listed({"what": "jobs", "jobs": [{"job": f"j-{i}", **job} for i in range(2)]})
+        asked = request.message
+        assert (asked.states, asked.tag, asked.limit) == (("running", "queued"), "web", 3)
+        labels = {"priority": "high", "tags": ["web", "a"], "model": "shapes"}
+        request.listed({"what": "jobs", "jobs": [{"job": "j-0", **job}, {"job": "j-1", **job, **labels}]})
         ended = await command
         assert ended.code == 0
         if as_json:
-            assert ended.json["jobs"][1] == {"job": "j-1", **job}
+            assert ended.json["jobs"][1] == {"job": "j-1", **job, **labels}
         else:
             assert [line.split() for line in ended.out.splitlines()] == [
-                ["job", "kind", "state", "step", "images", "age"],
-                ["j-0", "inpaint", "running", "1/4", "0", "3", "min"],
-                ["j-1", "inpaint", "running", "1/4", "0", "3", "min"],
+                ["job", "kind", "model", "state", "priority", "step", "images", "age", "tags"],
+                ["j-0", "inpaint", "-", "running", "normal", "1/4", "0", "3", "min", "-"],
+                ["j-1", "inpaint", "shapes", "running", "high", "1/4", "0", "3", "min", "web", "a"],
             ]
     command = inside("jobs", "--url", server.url)
     (await server.next(List)).listed({"what": "jobs", "jobs": []})

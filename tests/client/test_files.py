@@ -31,13 +31,15 @@ def test_numbers_only_for_several() -> None:
 
 
 def test_the_ending_chooses_the_media_type() -> None:
-    assert [media_type_of(Path(name)) for name in ("a.PNG", "a.jpg", "a.jpeg", "a.webp")] == [
+    assert [media_type_of(Path(name)) for name in ("a.PNG", "a.jpg", "a.jpeg", "a.webp", "a.avif", "a.rgb")] == [
         "image/png",
         "image/jpeg",
         "image/jpeg",
         "image/webp",
+        "image/avif",
+        "image/x-rgb8",
     ]
-    with pytest.raises(InvalidArgument, match=r"\.gif.* \.png \.jpg \.webp \.jpeg"):
+    with pytest.raises(InvalidArgument, match=r"\.gif.* \.png \.jpg \.webp \.avif \.rgb \.jpeg"):
         media_type_of(Path("a.gif"))
 
 

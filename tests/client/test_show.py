@@ -36,11 +36,13 @@ def tell(shown: Display) -> None:
 @pytest.mark.req("PXW-SEC-006")
 def test_words() -> None:
     assert [describe(event) for event in STORY[:4]] == [
-        "queued, place 2 in the queue",
-        "queued, place 1 in the queue",
+        "queued, about place 2 in the queue",
+        "queued, about place 1 in the queue",
         "running",
         "step 3 of 4",
     ]
+    assert describe(state("running", eta_ms=2_340)) == "running, about 2.3 s to go"
+    assert describe(state("queued", queue_position=3, eta_ms=150_000)).endswith("queue, about 2 min to go")
     assert describe(state("failed", error=BROKEN)) == "failed: bad \\x1b[31m thing"
 
 
@@ -58,7 +60,7 @@ def test_lines() -> None:
     tell(Lines(Console(file=file, width=20)))
     assert file.getvalue().splitlines() == [
         "about to [start]",
-        "a [red] circle: queued, place 2 in the queue",
+        "a [red] circle: queued, about place 2 in the queue",
         "a [red] circle: running",
         "a [red] circle: succeeded",
     ]

@@ -13,33 +13,27 @@ what ends a job. SPEC 7, 9.
 # ruff: noqa: ASYNC109 - every call takes `timeout`: the session keeps the deadlines, for every kind of shell
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self, Unpack, overload
+from typing import Any, Self, Unpack, overload
 
 from pixwire_protocol.messages import Welcome
 from pixwire_protocol.status import JobSummary, ModelInfo
 
-from .. import sources
-from ..arguments import (
-    EventCallbacks,
-    GenerateArguments,
-    GenerateOptions,
-    Trace,
-    check_job_id,
-    kind_of,
-    new_job_id,
-    pack_params,
-)
+from ..arguments import EventCallbacks, GenerateArguments, SubmitArguments, check_job_id, spelled_out
 from ..core import requests
-from ..core.uploads import Upload
-from ..errors import PixwireError, RequestTimeout
+from ..core.drafts import draft
+from ..core.lease import Lease
+from ..core.many import CONCURRENCY, Outcome
+from ..errors import PixwireError
 from ..events import Preview, Progress, StateChange
 from ..image import Image
-from ..sources import ImageSource
 from ..url import Endpoint
 from .job import AsyncJob
 from .link import Link
+from .many import Batch
+from .reading import read
 
 PAGE = 100  # jobs that one request for the list asks for
 
@@ -54,6 +48,7 @@ class AsyncClient:
     def __init__(self, endpoint: Endpoint, link: Link) -> None:
         self._endpoint = endpoint
         self._link = link
+        self._lease = Lease(link)
 
     @overload
     async def generate(self, prompt: str, *, count: None = None, **arguments: Unpack[GenerateArguments]) -> Image: ...
@@ -61,32 +56,32 @@ class AsyncClient:
     @overload
     async def generate(self, prompt: str, *, count: int, **arguments: Unpack[GenerateArguments]) -> list[Image]: ...
 
+    @spelled_out(GenerateArguments)
     async def generate(
         self,
         prompt: str,
         *,
         count: int | None = None,
-        image: ImageSource | None = None,
-        mask: ImageSource | None = None,
-        control: ImageSource | None = None,
-        job_id: str | None = None,
-        traceparent: str | None = None,
-        tracestate: str | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         on_preview: Callable[[Preview], object] | None = None,
         on_state: Callable[[StateChange], object] | None = None,
         on_upload: Callable[[int, int], object] | None = None,
         timeout: float | None = None,
-        **options: Unpack[GenerateOptions],
+        **arguments: Unpack[SubmitArguments],
     ) -> Image | list[Image]:
         """Makes images, in one round trip: one `Image`, or, when `count` is given (even 1), a list of that many.
 
         Image i of a list is what `seed + i` gives alone. Options, all of them the server's choice when left out:
         negative_prompt, width, height (pixels), steps, guidance_scale, seed, model, media_type, strength (of the
-        change to `image`, above 0 to 1), control_scale.
+        change to `image`, above 0 to 1), control_scale, ip_scale (how closely to follow `style`, 0 to 2), adapters
+        (LoRAs that the server has: names, or pairs of name and weight).
 
-        `image` is painted over; with `mask`, only where that is white. `control` guides the composition. Each is a
-        path, bytes, a binary file, a `pixwire.Image`, a PIL image or a numpy array.
+        `image` is painted over; with `mask`, only where that is white. `control` guides the composition, `style` the
+        look. Each is a path, bytes, a binary file, a `pixwire.Image`, a PIL image or a numpy array.
+
+        How the job is treated: `priority` ("low", "normal", "high"), `deadline` (seconds from its acceptance to its
+        end), `queue_ttl` (seconds till it starts), `run_timeout` (seconds for each run) and `tags` (up to eight
+        labels, to list it by). A job that misses one of these ends as JobExpired.
 
         The callbacks are called in the loop and must not block; what one raises comes out of this call. on_upload gets
         the bytes of the images sent so far, and in all. `job_id` makes the call repeatable: the same id and parameters
@@ -99,30 +94,53 @@ class AsyncClient:
         Raises:
             InvalidArgument: mostly before anything is sent; names field, value and what is allowed.
             JobFailed, JobCancelled, JobExpired: the job ended without an image. JobLost: the server forgot it.
-            RequestFailed: the server refused, e.g. QueueFull with `retry_after_ms`.
+            RequestFailed: the server refused, e.g. QueueFull with `retry_after_ms`, or DeadlineExceeded.
             RequestTimeout, ConnectionLost: with the id of the job, which may be going on.
         """
         since = asyncio.get_running_loop().time()
         callbacks = EventCallbacks(on_progress, on_preview, on_state, on_upload)
-        images, trace = {"image": image, "mask": mask, "control": control}, Trace(traceparent, tracestate)
-        order = await _order(timeout, job_id, trace, images, prompt, count, options)
+        order = await read(draft(prompt, count, **arguments), timeout)
         made = await self._link.perform(requests.generate(order, callbacks.want), timeout, callbacks, since)
         return made[0] if count is None else made
 
+    @spelled_out(SubmitArguments)
+    async def generate_many(
+        self,
+        prompts: Iterable[str | Mapping[str, Any]],
+        *,
+        concurrency: int = CONCURRENCY,
+        timeout: float | None = None,
+        **arguments: Unpack[SubmitArguments],
+    ) -> AsyncGenerator[Outcome, None]:
+        """Makes many images, at most `concurrency` at a time, and yields an `Outcome` for each as soon as it is known:
+        `async for outcome in client.generate_many(prompts, steps=20): outcome.image.save(f"{outcome.index}.png")`.
+
+        Args:
+            prompts: prompts, or mappings with arguments of `generate` for one request each; taken as they are needed,
+                so it may be endless.
+            concurrency: requests under way at once. The server shares its passes among them.
+            timeout: seconds for each request, the waits for a full server included.
+            arguments: of `generate`, for all of them.
+
+        What fails is an Outcome with an `error`, and the others go on. When the server is full, a request is made again
+        as soon as the server wants to see it. Leaving the loop early ends the waiting; jobs that were accepted go on.
+
+        Raises InvalidArgument for `concurrency`, TypeError for arguments that do not exist.
+        """
+        batch = Batch(self._link, prompts, concurrency, timeout, arguments)
+        async with contextlib.aclosing(batch.run()) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    @spelled_out(SubmitArguments)
     async def submit(
         self,
         prompt: str,
         *,
         count: int | None = None,
-        image: ImageSource | None = None,
-        mask: ImageSource | None = None,
-        control: ImageSource | None = None,
-        job_id: str | None = None,
-        traceparent: str | None = None,
-        tracestate: str | None = None,
         on_upload: Callable[[int, int], object] | None = None,
         timeout: float | None = 30.0,
-        **options: Unpack[GenerateOptions],
+        **arguments: Unpack[SubmitArguments],
     ) -> AsyncJob:
         """Hands a job to the server and returns once it is on the server's disk: from then on it survives a crash
         there and here.
@@ -130,15 +148,14 @@ class AsyncClient:
         Parameters as for `generate`; the time to send the images counts. Cancelling or timing out leaves it open
         whether the job was accepted; submitting again under the same `job_id` is safe and attaches to it.
 
-        Raises: InvalidArgument, JobConflict (the id belongs to other parameters), CapacityError, RequestTimeout,
-        ConnectionLost.
+        Raises: InvalidArgument, JobConflict (the id belongs to other parameters), DeadlineExceeded, CapacityError,
+        RequestTimeout, ConnectionLost.
         """
         since = asyncio.get_running_loop().time()
-        images, trace = {"image": image, "mask": mask, "control": control}, Trace(traceparent, tracestate)
-        order = await _order(timeout, job_id, trace, images, prompt, count, options)
+        order = await read(draft(prompt, count, **arguments), timeout)
         call = requests.submit(order)
         status = await self._link.perform(call, timeout, EventCallbacks(on_upload=on_upload), since)
-        return AsyncJob(self._link, order.job, status, call.known_at)
+        return AsyncJob(self._lease, order.job, status, call.known_at)
 
     def job(self, job_id: str) -> AsyncJob:
         """A handle on a job that was submitted earlier, here or elsewhere. Asks nothing: an unknown id shows at the
@@ -146,19 +163,25 @@ class AsyncClient:
 
         Raises InvalidArgument when this cannot be a job id.
         """
-        return AsyncJob(self._link, check_job_id(job_id))
+        return AsyncJob(self._lease, check_job_id(job_id))
 
     async def models(self, *, timeout: float | None = 30.0) -> tuple[ModelInfo, ...]:
         """The models that the server has, with what each can do; `default` marks the one that is used unasked."""
         return await self._link.perform(requests.models(), timeout)
 
     async def jobs(
-        self, *, states: Iterable[str] = (), limit: int | None = None, timeout: float | None = 30.0
+        self,
+        *,
+        states: Iterable[str] = (),
+        tag: str | None = None,
+        limit: int | None = None,
+        timeout: float | None = 30.0,
     ) -> AsyncIterator[JobSummary]:
         """The caller's jobs, newest first: `async for job in client.jobs(states=["running"], limit=10):`.
 
         Args:
             states: only jobs in one of these; none: all.
+            tag: only jobs that were submitted with this among their `tags`.
             limit: at most so many in all; None: every one. They are asked for in pages while the iteration goes on,
                 so that a job which ends meanwhile may be missed or told with its old state.
             timeout: seconds for each page.
@@ -166,13 +189,22 @@ class AsyncClient:
         wanted, after = tuple(states), None
         left = limit
         while left is None or left > 0:
-            page = await self._link.perform(requests.jobs(min(left or PAGE, PAGE), after, wanted), timeout)
+            page = await self._link.perform(requests.jobs(min(left or PAGE, PAGE), after, wanted, tag), timeout)
             for summary in page.jobs[:left]:
                 yield summary
             left = None if left is None else left - len(page.jobs)
             after = page.next
             if after is None:
                 return
+
+    async def admin(self, action: str, *, timeout: float | None = 30.0, **fields: Any) -> dict[str, Any]:
+        """Looks into the server or changes what it does, and returns the body of its answer (SPEC 8.19).
+
+        Actions: overview (limit), pause (reason), resume, drain, cancel (job, principal), requeue (job, principal),
+        load, unload, remove_model (model), add_model (model, path). Raises Forbidden without the role "admin" (see
+        `roles`), InvalidArgument for an action or a field that does not exist.
+        """
+        return await self._link.perform(requests.admin(action, fields), timeout)
 
     async def ping(self, *, timeout: float | None = 10.0) -> float:
         """The round trip to the server's loop and back, in seconds.
@@ -201,6 +233,11 @@ class AsyncClient:
     def principal(self) -> str | None:
         """Whose jobs the client sees: the name that the server has for us. None when it does not say."""
         return self._link.session.principal
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the server lets us do beside our own jobs: "admin" or nothing."""
+        return self._link.session.roles
 
     @property
     def url(self) -> str:
@@ -233,31 +270,3 @@ class AsyncClient:
     def __repr__(self) -> str:
         state = " closed" if self.closed else "" if self.connected else " not connected"
         return f"<pixwire.AsyncClient {self.url}{state}>"
-
-
-async def _order(
-    timeout: float | None,
-    job_id: str | None,
-    trace: Trace,
-    images: dict[str, ImageSource | None],
-    prompt: str,
-    count: int | None,
-    options: GenerateOptions,
-) -> requests.JobOrder:
-    """Checks everything, then reads the images: what is wrong with an argument is known before a file is opened."""
-    names = tuple(name for name, source in images.items() if source is not None)
-    kind = kind_of(image="image" in names, mask="mask" in names)
-    packed = pack_params(kind, names, prompt, count, **options)
-    job = new_job_id() if job_id is None else check_job_id(job_id)
-    trace.check()
-    if not names:
-        return requests.JobOrder(job, kind, packed, trace=trace)
-    if sources.is_quick(images):
-        parts = sources.prepare(images)
-    else:
-        try:
-            async with asyncio.timeout(timeout):
-                parts = await asyncio.to_thread(sources.prepare, images)
-        except TimeoutError:
-            raise RequestTimeout("reading the images", timeout or 0.0) from None
-    return requests.JobOrder(job, kind, packed, Upload(parts), trace)

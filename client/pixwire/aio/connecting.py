@@ -1,24 +1,17 @@
 """`connect`: from a URL and the user's wishes to a client that is ready. SPEC 3, 6."""
 
 import asyncio
-import os
-import random
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pixwire_protocol.grease import RANDOM_BYTES as GREASE_BYTES
-from pixwire_protocol.grease import make_grease
-from pixwire_protocol.settings import Settings
-
-from .._version import __version__
-from ..core.auth import Credentials, Kind, TokenSource, check_transport
+from ..core.auth import TokenSource
 from ..core.calls import MAX_IMAGE_BYTES
-from ..core.policy import PATIENCE, Policy
-from ..core.session import ClientSession
-from ..errors import ConnectError, ConnectionLost, invalid
-from ..net.tls import Path, TlsOptions, make_context
-from ..url import DEFAULT_URL, Endpoint, parse_url
+from ..core.plan import ConnectionListener, OnDisconnect, Plan, make_plan
+from ..core.policy import PATIENCE
+from ..errors import ConnectError, ConnectionLost
+from ..net.tls import Path, TlsOptions
+from ..url import DEFAULT_URL
 from .link import Link
 
 if TYPE_CHECKING:
@@ -30,21 +23,8 @@ if TYPE_CHECKING:
 class Connecting:
     """What `connect` returns: await it for a client, or enter it with `async with`. Nothing happens before that."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        settings: Settings,
-        policy: Policy,
-        context: "SSLContext | None",
-        credentials: Credentials | None,
-        on_connection: Callable[[str | None], object] | None,
-    ) -> None:
-        self._on_connection = on_connection
-        self._endpoint = endpoint
-        self._settings = settings
-        self._policy = policy
-        self._context = context
-        self._credentials = credentials
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._client: AsyncClient | None = None
 
     def __await__(self) -> "Generator[None, None, AsyncClient]":
@@ -63,27 +43,21 @@ class Connecting:
     async def _connect(self) -> "AsyncClient":
         from .client import AsyncClient
 
-        session = ClientSession(self._settings, self._policy, random.random)
-        loop = asyncio.get_running_loop()
-        link = Link(session, self._endpoint, self._context, self._credentials, self._on_connection, loop)
+        plan = self._plan
+        link = Link(plan.new_session(), plan, asyncio.get_running_loop())
+        client = None
         try:
             link.open()
             await link.opened
+            client = AsyncClient(plan.endpoint, link)
         except ConnectionLost as error:
-            reason = error.reason + self._hint(link)
-            raise ConnectError(self._endpoint.url, reason, reached=link.reached) from error
+            hint = plan.hint(connected=link.was_connected, received=link.bytes_received)
+            raise ConnectError(plan.endpoint.url, error.reason + hint, reached=link.reached) from error
         finally:
-            if session.welcome is None:
+            if client is None:  # also when it is cancelled in the very turn in which it is ready
                 link.abort()
-        return AsyncClient(self._endpoint, link)
-
-    def _hint(self, link: Link) -> str:
-        """What a server may mean that just hangs up, without having said anything."""
-        if link.bytes_received or not link.was_connected or self._endpoint.path is not None:
-            return ""
-        if self._endpoint.tls:  # TLS 1.3: the client thinks that all is well by then
-            return "; perhaps it wants a client certificate (certfile, keyfile)"
-        return "; perhaps it is a TLS server (pixwires://)"
+                await link.ended()
+        return client
 
 
 def connect(
@@ -95,9 +69,9 @@ def connect(
     cafile: Path | None = None,
     certfile: Path | None = None,
     keyfile: Path | None = None,
-    on_disconnect: Literal["wait", "fail"] = "wait",
+    on_disconnect: OnDisconnect = "wait",
     patience: float = PATIENCE,
-    on_connection: Callable[[str | None], object] | None = None,
+    on_connection: ConnectionListener | None = None,
     timeout: float = 10.0,
     stream_window: int = 1 << 20,
     connection_window: int = 4 << 20,
@@ -128,29 +102,8 @@ def connect(
         ConnectError: nobody listens, the certificate is not accepted, the handshake failed or took too long. SPEC 6.
         AuthRequired, AuthFailed, AuthExpired: the server wants a token, or another one.
     """
-    endpoint = parse_url(url)
-    if on_disconnect not in ("wait", "fail"):
-        raise invalid("on_disconnect", on_disconnect, "wait or fail", "on_disconnect must be 'wait' or 'fail'")
-    context = make_context(endpoint, TlsOptions(ssl, cafile, certfile, keyfile))
-    credentials = None
-    if token is not None:
-        check_transport(endpoint, allow_insecure_auth)
-        credentials = Credentials(token)
-    kind: Kind = "none"
-    if credentials is not None:
-        kind = "renewable" if credentials.renewable else "fixed"
-    policy = Policy(on_disconnect == "wait", patience, timeout, max_image_bytes, kind)
-    settings = _settings(stream_window, connection_window)
-    return Connecting(endpoint, settings, policy, context, credentials, on_connection)
-
-
-def _settings(stream_window: int, connection_window: int) -> Settings:
-    try:
-        return Settings(
-            agent=f"pixwire-python/{__version__}",
-            stream_window=stream_window,
-            connection_window=connection_window,
-            grease=make_grease(os.urandom(GREASE_BYTES)),
-        )
-    except ValueError as error:
-        raise invalid("window", None, None, str(error)) from None
+    tls = TlsOptions(ssl, cafile, certfile, keyfile)
+    windows = stream_window, connection_window, max_image_bytes
+    return Connecting(
+        make_plan(url, token, allow_insecure_auth, tls, on_disconnect, patience, on_connection, timeout, *windows)
+    )

@@ -4,16 +4,19 @@
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
 from pixwire_protocol.status import JobState, JobStatus
 
+from ..arguments import EventCallbacks
 from ..core import requests
 from ..core.calls import Call, ServerName
+from ..core.lease import Lease
 from ..errors import job_ended
-from ..events import Event, EventQueue, UploadProgress
-from ..image import Image
+from ..events import DownloadProgress, Event, EventQueue, Heard, UploadProgress
+from ..image import Image, Target
 from .link import Link, retrieve
 
 T = TypeVar("T")
@@ -28,9 +31,9 @@ class AsyncJob:
     """
 
     def __init__(
-        self, link: Link, job_id: str, status: JobStatus | None = None, known_at: ServerName | None = None
+        self, lease: Lease[Link], job_id: str, status: JobStatus | None = None, known_at: ServerName | None = None
     ) -> None:
-        self._link = link
+        self._lease = lease
         self._known_at = known_at
         self.id = job_id
         self.last_status = status
@@ -55,7 +58,7 @@ class AsyncJob:
         Preview. Leaving the loop early ends the watching, not the job.
         """
         want = ("progress", "preview") if previews else ("progress",)
-        return AsyncEvents(self._link, requests.watch(self.id, want, self._known_at), timeout)
+        return AsyncEvents(self._lease, requests.watch(self.id, want, self._known_at), timeout)
 
     async def wait(self, *, timeout: float | None = None) -> JobStatus:
         """Waits for the end of the job and returns its terminal status, whether it succeeded or not."""
@@ -69,21 +72,42 @@ class AsyncJob:
         Raises JobFailed, JobCancelled or JobExpired when there is none; ArtifactNotFound when `index` is too large;
         JobGone when the server keeps the images no longer.
         """
-        call = requests.fetch(self.id, index, self._known_at)
+        return await self._fetch(requests.fetch(self.id, index, self._known_at), timeout)
+
+    async def images(self, *, timeout: float | None = None) -> list[Image]:
+        """Waits for the end of the job and takes all its images, in one round trip. Raises as `image` does."""
+        return await self._perform(requests.deliver(self.id, self._known_at), timeout)
+
+    async def fetch_to(
+        self,
+        target: Target,
+        index: int = 0,
+        *,
+        on_bytes: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+    ) -> Image:
+        """Waits for the end of the job, fetches one of its images and writes it to `target`: a path (as `Image.save`
+        does: the old file or the whole new one) or a file that was opened to write bytes.
+
+        on_bytes gets the bytes that came so far, and in all; it ends with all of them, also after a broken connection,
+        when the rest is fetched. Raises as `image` does, and OSError.
+        """
+        call = requests.fetch(self.id, index, self._known_at, tells_bytes=on_bytes is not None)
+        image = await self._fetch(call, timeout, EventCallbacks(on_bytes=on_bytes))
+        await asyncio.to_thread(image.write_to, target)
+        return image
+
+    async def _fetch(self, call: Call[Image], timeout: float | None, listener: EventCallbacks | None = None) -> Image:
         loop = asyncio.get_running_loop()
         start = loop.time()
         status = await self.wait(timeout=timeout)
         if status.state is not JobState.SUCCEEDED:
             raise job_ended(status)
         rest = None if timeout is None else max(0.0, timeout - (loop.time() - start))
-        return await self._perform(call, rest)
+        return await self._perform(call, rest, listener)
 
-    async def images(self, *, timeout: float | None = None) -> list[Image]:
-        """Waits for the end of the job and takes all its images, in one round trip. Raises as `image` does."""
-        return await self._perform(requests.deliver(self.id, self._known_at), timeout)
-
-    async def _perform(self, call: Call[T], timeout: float | None) -> T:
-        outcome = await self._link.perform(call, timeout)
+    async def _perform(self, call: Call[T], timeout: float | None, listener: EventCallbacks | None = None) -> T:
+        outcome = await self._lease.link.perform(call, timeout, listener)
         self._known_at = call.known_at
         return outcome
 
@@ -107,8 +131,8 @@ class AsyncEvents:
     Raises, from the iteration: ConnectionLost, RequestTimeout, RequestFailed. SPEC 9.
     """
 
-    def __init__(self, link: Link, call: Call[JobStatus], timeout: float | None) -> None:
-        self._link = link
+    def __init__(self, lease: Lease[Link], call: Call[JobStatus], timeout: float | None) -> None:
+        self._lease = lease
         self._call = call
         self._timeout = timeout
         self._outcome: asyncio.Future[JobStatus] | None = None
@@ -136,9 +160,9 @@ class AsyncEvents:
     def _start(self) -> "asyncio.Future[JobStatus]":
         myself = weakref.ref(self)
 
-        def listen(event: Event | UploadProgress) -> bool:
+        def listen(event: Heard) -> bool:
             events = myself()
-            if events is not None and not isinstance(event, UploadProgress):
+            if events is not None and not isinstance(event, UploadProgress | DownloadProgress):
                 events._queue.push(event)
                 events._news.set()
             return events is not None
@@ -149,7 +173,7 @@ class AsyncEvents:
             if events is not None:
                 events._news.set()
 
-        outcome = self._link.start(self._call, self._timeout, listen)
+        outcome = self._lease.link.start(self._call, self._timeout, listen)
         outcome.add_done_callback(finish)
         return outcome
 
@@ -157,7 +181,7 @@ class AsyncEvents:
         """Ends the watching; the iteration ends. What was not read is dropped. The job goes on."""
         self._over = True
         self._queue = EventQueue()
-        self._link.release(self._call)
+        self._lease.link.release(self._call)
         self._news.set()
 
     async def __aenter__(self) -> Self:

@@ -7,28 +7,28 @@ while a connection is made or a token is awaited.
 # ruff: noqa: ASYNC109 - every call takes `timeout`: the session keeps the deadlines, for every kind of shell
 
 import asyncio
-import ssl
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pixwire_protocol.messages import Welcome
 
-from ..core.auth import Credentials, check_token
+from ..core.auth import check_token
 from ..core.calls import Call
 from ..core.channel import Channel
 from ..core.channel_updates import Disconnected, Emitted, Finished, Opened
+from ..core.plan import Plan
 from ..core.session import ClientSession
 from ..core.updates import Dial, HangUp, Over, TokenWanted, Update
 from ..errors import PixwireError
-from ..events import Event, UploadProgress
-from ..url import Endpoint
+from ..events import Heard
 from .dial import DialError, dial
 from .pipe import Pipe
 
 T = TypeVar("T")
 
-Listener = Callable[[Event | UploadProgress], bool]
+Listener = Callable[[Heard], bool]
 """Takes an event of a call. Returns False when nobody listens any more, so the call can be abandoned."""
 
 
@@ -44,17 +44,11 @@ class Link:
     def __init__(
         self,
         session: ClientSession,
-        endpoint: Endpoint,
-        context: ssl.SSLContext | None,
-        credentials: Credentials | None,
-        on_connection: Callable[[str | None], object] | None,
+        plan: Plan,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.session = session
-        self._on_connection = on_connection
-        self._endpoint = endpoint
-        self._context = context
-        self._credentials = credentials
+        self._plan = plan
         self._loop = loop
         self._pipes: dict[Channel, Pipe] = {}
         self._tasks: dict[asyncio.Task[None], Channel] = {}
@@ -106,6 +100,10 @@ class Link:
     async def close(self) -> None:
         """Ends everything; calls under way get ConnectionLost. Waits a moment for the last bytes to leave."""
         self._leave()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """After `close` or `abort`: waits until the connections are closed and no task is left."""
         if last := [*self._leaving, *self._tasks]:
             await asyncio.wait(last)
 
@@ -115,6 +113,22 @@ class Link:
         self._leave()
         for pipe in pipes:
             pipe.abort()
+
+    def abandoned(self) -> bool:
+        """Nobody will use this any more: it ends, if somebody forgot to end it. Returns whether that was so.
+
+        May be called in any thread: it is the garbage collector that does.
+        """
+        if self.session.over is not None:
+            return False
+        with contextlib.suppress(RuntimeError):  # a loop that was closed has taken everything with it
+            self._loop.call_soon_threadsafe(self.abort)
+        return True
+
+    @property
+    def url(self) -> str:
+        """The server's."""
+        return self._plan.endpoint.url
 
     @property
     def bytes_received(self) -> int:
@@ -156,10 +170,10 @@ class Link:
         self._set_timer()
 
     def _tell(self, reason: str | None) -> None:
-        if self._on_connection is not None:
-            self._loop.call_soon(self._on_connection, reason)  # what it raises is the loop's to report, not ours
+        if self._plan.on_connection is not None:
+            self._loop.call_soon(self._plan.on_connection, reason)  # what it raises is the loop's to report, not ours
 
-    def _emit(self, call: Call[Any], event: Event | UploadProgress) -> None:
+    def _emit(self, call: Call[Any], event: Heard) -> None:
         waiter = self._waiters.get(call)
         if waiter is None or waiter.listener is None:
             return
@@ -217,7 +231,9 @@ class Link:
     async def _dial(self, channel: Channel) -> None:
         try:
             pipe = await dial(
-                self._endpoint, self._context, lambda: Pipe(self.session, channel, self._loop, self._carry_out)
+                self._plan.endpoint,
+                self._plan.context,
+                lambda: Pipe(self.session, channel, self._loop, self._carry_out),
             )
         except DialError as error:
             self.reached = self.reached or error.reached
@@ -232,7 +248,7 @@ class Link:
 
     async def _authenticate(self, channel: Channel) -> None:
         try:
-            given = self._credentials.ask() if self._credentials is not None else ""
+            given = self._plan.credentials.ask() if self._plan.credentials is not None else ""
             token = check_token(await given if isinstance(given, Awaitable) else given)
         except Exception as error:  # whatever the user's function raises: it is why there is no connection
             reason = str(error) if isinstance(error, PixwireError) else f"the token function failed: {error!r}"

@@ -1,21 +1,19 @@
 """How the commands are called: names, options, help. What they do is in the modules beside."""
 
-import asyncio
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .._version import __version__
-from ..arguments import GenerateOptions
-from ..errors import PixwireError
-from . import jobs, lists
+from ..arguments import GenerateOptions, Terms
+from . import jobs, lists, operators
 from . import options as o
-from .exits import MEANINGS, ExitCode, report
-from .generate import Order, generate
-from .target import Target, with_target
+from .exits import MEANINGS, ExitCode
+from .generate import Order, adapter_of, generate
+from .running import execute
+from .target import Target, with_target, with_terms
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<5}{meaning}" for code, meaning in MEANINGS.items())
 
@@ -38,18 +36,20 @@ def run(arguments: list[str], commands: typer.Typer = app, name: str = "pixwire"
         # typer raises click's exceptions or, in later versions, its own copies of them: known by what they can do
         if not hasattr(error, "format_message"):
             raise
-        known = {command.name for command in commands.registered_commands}
-        command = next((f"{word} " for word in arguments[:1] if word in known), "")
+        command = "".join(f"{word} " for word in _named(arguments, commands))
         print(f"{name}: {error.format_message()} (see {name} {command}--help)", file=sys.stderr)
         return int(getattr(error, "exit_code", ExitCode.USAGE))
 
 
-def execute(work: Coroutine[Any, Any, int], *, as_json: bool) -> int:
-    """Runs a command's coroutine; what goes wrong becomes a line, or JSON, and an exit code."""
-    try:
-        return asyncio.run(work)
-    except (PixwireError, OSError, ImportError, KeyboardInterrupt) as error:
-        return report(error if str(error) else KeyboardInterrupt("interrupted"), as_json=as_json)
+def _named(arguments: list[str], commands: typer.Typer) -> list[str]:
+    """The words at the beginning of a command line that name a command, and the groups it is in."""
+    if not arguments:
+        return []
+    word, rest = arguments[0], arguments[1:]
+    for group in commands.registered_groups:
+        if group.typer_instance is not None and group.typer_instance.info.name == word:
+            return [word, *_named(rest, group.typer_instance)]
+    return [word] if any(command.name == word for command in commands.registered_commands) else []
 
 
 def _version(wanted: bool) -> None:
@@ -69,9 +69,11 @@ def _root(
 
 @app.command("generate")
 @with_target
+@with_terms
 def _generate(
     target: Target,
-    prompt: o.Prompt,
+    terms: Terms,
+    prompt: o.Prompt = None,
     output: o.Output = None,
     negative: o.Negative = None,
     steps: o.Steps = None,
@@ -87,6 +89,10 @@ def _generate(
     control: o.ControlFile = None,
     strength: o.Strength = None,
     control_scale: o.ControlScale = None,
+    style: o.StyleFile = None,
+    ip_scale: o.IpScale = None,
+    adapter: o.Adapters = None,
+    like: o.Like = None,
     traceparent: o.TraceParent = None,
     preview: o.PreviewFile = None,
     job: o.NewJobId = None,
@@ -102,6 +108,8 @@ def _generate(
       pixwire generate "a yellow heart" --json | jq -r '.images[].path'
       pixwire generate "a red hat" --image cat.png --strength 0.6 -o hat.png     paint over a picture
       pixwire generate "a red hat" --image cat.png --mask head.png               only where the mask is white
+      pixwire generate "a red hat" --priority high --deadline 20 --tag web       in 20 seconds or not at all
+      pixwire generate --like hat.png --seed 8                                   another one made in the same way
     """
     options: GenerateOptions = {
         "negative_prompt": negative,
@@ -114,9 +122,13 @@ def _generate(
         "media_type": media_type,
         "strength": strength,
         "control_scale": control_scale,
+        "ip_scale": ip_scale,
+        "adapters": [adapter_of(text) for text in adapter or ()] or None,
     }
-    images = {"image": image, "mask": mask, "control": control}
-    order = Order(target, prompt, options, count, output, preview, timeout, job, as_json, images, traceparent)
+    images = {"image": image, "mask": mask, "control": control, "style": style}
+    order = Order(
+        target, prompt, options, count, output, preview, timeout, job, as_json, images, traceparent, terms, like
+    )
     return execute(generate(order), as_json=as_json)
 
 
@@ -192,15 +204,18 @@ def _models(target: Target, as_json: o.Json = False) -> int:
 
 @app.command("jobs")
 @with_target
-def _jobs(target: Target, state: o.States = None, limit: o.Limit = None, as_json: o.Json = False) -> int:
+def _jobs(
+    target: Target, state: o.States = None, tag: o.Tag = None, limit: o.Limit = None, as_json: o.Json = False
+) -> int:
     """List your jobs, newest first.
 
     \b
     Examples:
       pixwire jobs --state running --state queued
+      pixwire jobs --tag web
       pixwire jobs --limit 5 --json
     """
-    return execute(lists.jobs(target, tuple(state or ()), limit, as_json), as_json=as_json)
+    return execute(lists.jobs(target, tuple(state or ()), tag, limit, as_json), as_json=as_json)
 
 
 @app.command("demo")
@@ -225,6 +240,8 @@ def _demo(
     plan = Plan(prompts=tuple(prompt or ()), folder=out, seed=seed, model=model)
     return execute(demo(plan), as_json=False)
 
+
+operators.register(app)
 
 _ELSEWHERE = {"ignore_unknown_options": True, "allow_extra_args": True}
 

@@ -12,6 +12,7 @@ from ..errors import (
     CapacityError,
     ConnectError,
     ConnectionLost,
+    DeadlineExceeded,
     InvalidArgument,
     InvalidURL,
     JobConflict,
@@ -39,13 +40,13 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed, was cancelled or expired; or a file could not be written",
+    ExitCode.FAILED: "the job failed, was cancelled, or missed its deadline; or a file could not be written",
     ExitCode.USAGE: "wrong usage or an argument the server does not allow",
     ExitCode.CONNECTION: "cannot connect, or the connection was lost",
     ExitCode.TIMEOUT: "--timeout passed",
-    ExitCode.CAPACITY: "the server is full or about to stop: try again later",
+    ExitCode.CAPACITY: "the server is full, paused or about to stop: try again later",
     ExitCode.NOT_FOUND: "no such job or image (any more), or the job id is taken",
-    ExitCode.ACCESS: "the server wants a token (--token-file), or does not accept this one",
+    ExitCode.ACCESS: "the server wants a token (--token-file), does not accept this one, or wants the role admin",
     ExitCode.INTERRUPTED: "Ctrl-C",
 }
 
@@ -58,7 +59,7 @@ _CODES: tuple[tuple[tuple[type[BaseException], ...], ExitCode], ...] = (
     ((CapacityError,), ExitCode.CAPACITY),
     ((AccessDenied,), ExitCode.ACCESS),
     ((JobNotFound, JobConflict, JobGone, ArtifactNotFound, ArtifactChanged), ExitCode.NOT_FOUND),
-    ((JobEnded,), ExitCode.FAILED),
+    ((JobEnded, DeadlineExceeded), ExitCode.FAILED),
 )
 _FIELDS = ("code", "name", "retry", "processed", "retry_after_ms", "details", "job", "state")
 

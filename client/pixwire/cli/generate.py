@@ -3,16 +3,17 @@
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..aio.client import AsyncClient
-from ..arguments import GenerateOptions, check_job_id, kind_of, new_job_id, pack_params
+from ..arguments import GenerateOptions, Priority, Terms, check_job_id, kind_of, new_job_id, pack_params
 from ..errors import ConnectionLost, PixwireError, RequestTimeout, invalid
 from ..events import Preview
 from ..image import EXTENSIONS, Image
+from ..recipe import arguments_of, read_recipe
 from .exits import print_json
 from .files import check_folder, media_type_of, numbered, save_all, slug
 from .show import Display, display
@@ -36,7 +37,7 @@ class Order:
     """What the command line asks for. `output` None: named after the prompt; `-`: stdout. `images`: by name."""
 
     target: Target
-    prompt: str
+    prompt: str | None
     options: GenerateOptions
     count: int
     output: Path | None
@@ -46,6 +47,8 @@ class Order:
     as_json: bool
     images: Mapping[str, Path | None] = field(default_factory=dict)
     traceparent: str | None = None
+    terms: Terms = field(default_factory=Terms)
+    like: Path | None = None
 
     @property
     def to_stdout(self) -> bool:
@@ -55,6 +58,7 @@ class Order:
 
 async def generate(order: Order) -> int:
     """Carries an order out. Raises PixwireError, OSError, Interrupted."""
+    order = with_recipe(order)
     options = checked(order)
     job = new_job_id() if order.job is None else check_job_id(order.job)
     with display(quiet=order.as_json) as shown:
@@ -64,7 +68,7 @@ async def generate(order: Order) -> int:
         sys.stdout.buffer.write(images[0].data)
         sys.stdout.buffer.flush()
         return 0
-    output = order.output or Path(f"{slug(order.prompt)}-{images[0].seed}{images[0].extension}")
+    output = order.output or Path(f"{slug(str(order.prompt))}-{images[0].seed}{images[0].extension}")
     paths = save_all(images, output)
     if order.as_json:
         print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})
@@ -87,7 +91,7 @@ def checked(order: Order) -> GenerateOptions:
             check_folder(path)
         asked = media_type_of(order.output)
         if options.get("media_type") not in (None, asked):
-            wanted = EXTENSIONS.get(str(options["media_type"]), "png, jpeg or webp")
+            wanted = EXTENSIONS.get(str(options["media_type"]), "png, jpeg, webp, avif or rgb")
             raise invalid(
                 "output", str(order.output), wanted, f"{order.output} does not fit --media-type; use {wanted}"
             )
@@ -96,15 +100,56 @@ def checked(order: Order) -> GenerateOptions:
         check_folder(order.preview)
     names = tuple(name for name, path in order.images.items() if path is not None)
     kind = kind_of(image="image" in names, mask="mask" in names)
-    pack_params(kind, names, order.prompt, order.count, **options)
+    pack_params(kind, names, str(order.prompt), order.count, **options)
+    order.terms.head()
     return options
 
 
+def with_recipe(order: Order) -> Order:
+    """The order with what the picture `like` tells of itself, where nothing else is said. Raises InvalidArgument."""
+    if order.like is None:
+        if order.prompt is None:
+            raise invalid(
+                "prompt",
+                None,
+                "a prompt, or --like FILE",
+                "give a PROMPT that says what the image shows, or --like FILE",
+            )
+        return order
+    recipe = read_recipe(order.like.read_bytes())
+    if recipe is None:
+        allowed = "a picture of a pixwire server"
+        raise invalid(
+            "like", str(order.like), allowed, f"{order.like} does not tell how it was made: it needs {allowed}"
+        )
+    for name in recipe.get("attachments") or ():
+        if order.images.get(name) is None:
+            text = f"{order.like} was made with another picture, {name}: give it, too, with --{name}"
+            raise invalid(name, None, "the picture it was made with", text)
+    given = {name: value for name, value in order.options.items() if value is not None}
+    told = arguments_of(recipe)
+    prompt = order.prompt or told.pop("prompt", None)
+    told.pop("prompt", None)
+    return replace(order, prompt=prompt, options=cast("GenerateOptions", {**told, **given}), like=None)
+
+
+def adapter_of(text: str) -> tuple[str, float]:
+    """NAME or NAME:WEIGHT. Raises InvalidArgument for a weight that is no number."""
+    name, colon, weight = text.rpartition(":")
+    if not colon:
+        return text, 1.0
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise invalid("adapter", text, "NAME or NAME:WEIGHT", f"{weight!r} in --adapter {text} is no number") from None
+
+
 async def _images(client: AsyncClient, order: Order, options: GenerateOptions, job: str, shown: Display) -> list[Image]:
-    update = partial(shown.update, order.prompt)
+    prompt, terms = str(order.prompt), order.terms
+    update = partial(shown.update, prompt)
     try:
         return await client.generate(
-            order.prompt,
+            prompt,
             count=order.count,
             job_id=job,
             on_state=update,
@@ -112,8 +157,14 @@ async def _images(client: AsyncClient, order: Order, options: GenerateOptions, j
             image=order.images.get("image"),
             mask=order.images.get("mask"),
             control=order.images.get("control"),
+            style=order.images.get("style"),
+            priority=cast("Priority | None", terms.priority),
+            deadline=terms.deadline,
+            queue_ttl=terms.queue_ttl,
+            run_timeout=terms.run_timeout,
+            tags=terms.tags,
             traceparent=order.traceparent,
-            on_upload=partial(shown.upload, order.prompt),
+            on_upload=partial(shown.upload, prompt),
             on_preview=None if order.preview is None else partial(_save_preview, order.preview),
             timeout=order.timeout,
             **options,

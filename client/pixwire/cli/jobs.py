@@ -5,7 +5,7 @@
 import time
 from pathlib import Path
 
-from pixwire_protocol.status import JobState, JobStatus
+from pixwire_protocol.status import NORMAL, JobState, JobStatus
 
 from ..arguments import check_job_id
 from ..errors import job_ended
@@ -15,7 +15,7 @@ from .exits import print_json, printable
 from .files import check_folder, save_all
 from .generate import image_map
 from .lists import age
-from .show import describe, display
+from .show import describe, display, seconds
 from .target import Target
 
 
@@ -100,6 +100,12 @@ def _print_status(found: JobStatus, as_json: bool) -> None:
     lines = [f"{found.job}: {describe(StateChange(found.job, found.seq, found))}"]
     if found.state is JobState.RUNNING:
         lines[0] += f", step {found.step} of {found.steps}"
+    if found.priority != NORMAL:
+        lines.append(f"  priority {found.priority}")
+    if found.tags:
+        lines.append(f"  tags {printable(', '.join(found.tags))}")
+    if found.deadline_ms is not None:
+        lines.append(f"  must end within {seconds(found.deadline_ms)}")
     if found.attempt > 1:
         lines.append(f"  attempt {found.attempt}")
     if found.traceparent is not None:

@@ -8,9 +8,9 @@ from pixwire_protocol.status import JobSummary, ModelInfo
 from .exits import print_json, printable
 from .target import Target
 
-MODEL_COLUMNS = ("model", "pipeline", "kinds", "attachments", "steps", "size", "at most")
+MODEL_COLUMNS = ("model", "pipeline", "kinds", "attachments", "steps", "size", "at most", "state", "memory", "adapters")
 BOUNDLESS = 10_000  # columns
-JOB_COLUMNS = ("job", "kind", "state", "step", "images", "age")
+JOB_COLUMNS = ("job", "kind", "model", "state", "priority", "step", "images", "age", "tags")
 
 
 async def models(target: Target, as_json: bool) -> int:
@@ -24,10 +24,10 @@ async def models(target: Target, as_json: bool) -> int:
     return 0
 
 
-async def jobs(target: Target, states: tuple[str, ...], limit: int | None, as_json: bool) -> int:
+async def jobs(target: Target, states: tuple[str, ...], tag: str | None, limit: int | None, as_json: bool) -> int:
     """Prints the caller's jobs, newest first."""
     async with target.connect() as client:
-        found = [job async for job in client.jobs(states=states, limit=limit)]
+        found = [job async for job in client.jobs(states=states, tag=tag, limit=limit)]
     if as_json:
         print_json({"jobs": [job.to_map() for job in found]})
     elif found:
@@ -60,11 +60,24 @@ def _model_row(model: ModelInfo) -> tuple[str, ...]:
         f"{defaults['steps']}",
         f"{defaults['width']}x{defaults['height']}",
         f"{limits['max_width']}x{limits['max_height']}, {limits['max_steps']} steps",
+        f"{model.state}, pinned" if model.pinned else model.state,
+        f"{model.bytes / 1e9:.3g} GB" if model.bytes else "-",
+        model.message or " ".join(model.adapters) or "-",
     )
 
 
 def _job_row(job: JobSummary) -> tuple[str, ...]:
-    return job.job, job.kind, job.state.value, f"{job.step}/{job.steps}", f"{job.artifacts}", age(job.age_ms)
+    return (
+        job.job,
+        job.kind,
+        job.model or "-",
+        job.state.value,
+        job.priority,
+        f"{job.step}/{job.steps}",
+        f"{job.artifacts}",
+        age(job.age_ms),
+        " ".join(job.tags) or "-",
+    )
 
 
 def age(milliseconds: int) -> str:

@@ -35,13 +35,13 @@ Timeout = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
 
-Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")]
+Prompt = Annotated[Text, typer.Argument(metavar="PROMPT", help="What the image shows. [with --like: optional]")]
 Output = Annotated[
     Path | None,
     Flag(
         "--output",
         "-o",
-        help="File (.png .jpg .webp); out-1.png, out-2.png, ... for several; - is stdout. "
+        help="File (.png .jpg .webp .avif .rgb); out-1.png, out-2.png, ... for several; - is stdout. "
         "[default: named after the prompt]",
     ),
 ]
@@ -54,7 +54,11 @@ Height = Annotated[int | None, Flag("--height", help="Pixels.")]
 Count = Annotated[int, Flag("--count", "-n", help="How many images; image i has seed + i.")]
 Model = Annotated[Text, Flag("--model", help="A model of the server. [default: the server's]")]
 MediaType = Annotated[
-    Text, Flag("--media-type", help="image/png, image/jpeg or image/webp. [default: by the file's ending]")
+    Text,
+    Flag(
+        "--media-type",
+        help="image/png, image/jpeg, image/webp, image/avif or image/x-rgb8. [default: by the file's ending]",
+    ),
 ]
 ImageFile = Annotated[Path | None, Flag("--image", help="Paint over this picture (.png .jpg .webp).")]
 MaskFile = Annotated[Path | None, Flag("--mask", help="With --image: only where this picture is white.")]
@@ -63,6 +67,22 @@ Strength = Annotated[
     float | None, Flag("--strength", help="How much of --image is changed: above 0 to 1. [default: the model's]")
 ]
 ControlScale = Annotated[float | None, Flag("--control-scale", help="How closely to follow --control: 0 to 2.")]
+StyleFile = Annotated[Path | None, Flag("--style", help="A picture that gives the look, if the model can.")]
+IpScale = Annotated[float | None, Flag("--ip-scale", help="How closely to follow --style: 0 to 2.")]
+Adapters = Annotated[
+    list[str] | None,
+    Flag("--adapter", help="A LoRA of the server: NAME or NAME:WEIGHT (-4 to 4); may be given several times."),
+]
+Priority = Annotated[Text, Flag("--priority", help="low, normal or high. [default: normal]")]
+Deadline = Annotated[
+    float | None, Flag("--deadline", help="Seconds in which the job must end; else the server gives it up.")
+]
+QueueTtl = Annotated[float | None, Flag("--queue-ttl", help="Seconds in which the job must start.")]
+RunTimeout = Annotated[float | None, Flag("--run-timeout", help="Seconds that the job may run.")]
+Tags = Annotated[list[str] | None, Flag("--tag", help="A label to list the job by; may be given several times.")]
+Like = Annotated[
+    Path | None, Flag("--like", help="Make this picture again: take what is not given here from what the file tells.")
+]
 TraceParent = Annotated[Text, Flag("--traceparent", help="The trace the job belongs to (W3C Trace Context).")]
 PreviewFile = Annotated[Path | None, Flag("--preview", help="Keep the latest preview in this file.")]
 NewJobId = Annotated[Text, Flag("--job", help="Job id; the same id and arguments again attach to the job.")]
@@ -74,8 +94,9 @@ FetchOutput = Annotated[
 Index = Annotated[int | None, Flag("--index", min=0, help="Only this image; the first is 0.")]
 States = Annotated[
     list[str] | None,
-    Flag("--state", help="Only queued, running, succeeded, failed or cancelled jobs; may be given several times."),
+    Flag("--state", help="Only queued, running, succeeded, failed, cancelled or expired jobs; may be repeated."),
 ]
+Tag = Annotated[Text, Flag("--tag", help="Only jobs with this label.")]
 Limit = Annotated[int | None, Flag("--limit", "-n", min=1, help="At most so many. [default: all]")]
 Pings = Annotated[int, Flag("--count", "-c", min=1, max=7, help="How many round trips to measure.")]
 

@@ -51,11 +51,21 @@ def describe(event: Event) -> str:
     if not isinstance(event, StateChange):
         return f"step {event.step} of {event.steps}"
     status = event.status
-    if status.queue_position is not None:
-        return f"{status.state.value}, place {status.queue_position} in the queue"
     if status.error is not None:
         return f"{status.state.value}: {printable(status.error.message)}"
-    return status.state.value
+    text = status.state.value
+    if status.queue_position is not None:
+        text += f", about place {status.queue_position} in the queue"
+    if status.eta_ms is not None:
+        text += f", about {seconds(status.eta_ms)} to go"
+    return text
+
+
+def seconds(milliseconds: int) -> str:
+    """A short time as people say it: `0.4 s`, `12 s`, `3 min`."""
+    if milliseconds < 10_000:
+        return f"{milliseconds / 1000:.1f} s"
+    return f"{milliseconds / 1000:.0f} s" if milliseconds < 120_000 else f"{milliseconds / 60_000:.0f} min"
 
 
 class Bars:

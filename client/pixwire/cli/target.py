@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..aio.connecting import Connecting, connect
+from ..arguments import Terms
 from ..core.auth import TokenSource
 from ..errors import invalid
 from ..url import DEFAULT_URL
@@ -72,20 +73,39 @@ def _target(
     return Target(url, token, token_file, insecure_auth, cafile, cert, key)
 
 
-def with_target(command: Callable[..., int]) -> Callable[..., int]:
-    """Gives a command that takes `target` the options which say what that is."""
-    own, shared = inspect.signature(command), inspect.signature(_target)
+def gathered(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Gives a command that takes `name` the options of `make`, which says what that is."""
 
-    @wraps(command)
-    def run(**arguments: Any) -> int:
-        chosen = {name: arguments.pop(name) for name in shared.parameters}
-        return command(target=_target(**chosen), **arguments)
+    def gather(command: Callable[..., int]) -> Callable[..., int]:
+        own, shared = inspect.signature(command), inspect.signature(make)
 
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for parameter in (*own.parameters.values(), *shared.parameters.values())
-        if parameter.name != "target"
-    ]
-    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+        @wraps(command)
+        def run(**arguments: Any) -> int:
+            chosen = {option: arguments.pop(option) for option in shared.parameters}
+            return command(**{name: make(**chosen)}, **arguments)
+
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in (*own.parameters.values(), *shared.parameters.values())
+            if parameter.name != name
+        ]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return gather
+
+
+def _terms(
+    priority: o.Priority = None,
+    deadline: o.Deadline = None,
+    queue_ttl: o.QueueTtl = None,
+    run_timeout: o.RunTimeout = None,
+    tag: o.Tags = None,
+) -> Terms:
+    return Terms(priority, deadline, queue_ttl, run_timeout, tuple(tag or ()))
+
+
+with_target = gathered("target", _target)
+with_terms = gathered("terms", _terms)
+"""How a job is treated: its priority, its deadlines, its tags."""

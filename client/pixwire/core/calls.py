@@ -25,7 +25,7 @@ from pixwire_protocol.registry import LIMITS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobState, JobStatus
 
 from ..errors import PixwireError, ProtocolViolation, RequestFailed, job_ended, job_lost, request_failed
-from ..events import Event, Preview, Progress, StateChange
+from ..events import DownloadProgress, Event, Preview, Progress, StateChange
 from ..image import Image
 from .uploads import Upload
 
@@ -68,6 +68,11 @@ class Filling:
     has_sink: bool = False
 
     @property
+    def progress(self) -> DownloadProgress:
+        """How far it is."""
+        return DownloadProgress(self.job, self.info.artifact, self.filled, self.info.size)
+
+    @property
     def rest(self) -> memoryview:
         """Where the next bytes go."""
         return memoryview(self.buffer)[self.filled :]
@@ -90,6 +95,8 @@ class Call(Generic[T]):
     deliver: bool = False
     want: tuple[str, ...] = ()
     upload: Upload | None = None
+    tells_bytes: bool = False
+    """Whether somebody wants to hear how many bytes of an image came."""
     known_at: ServerName | None = None
     """The server that is known to have accepted the job."""
     max_image_bytes: int = MAX_IMAGE_BYTES
@@ -172,7 +179,7 @@ class Call(Generic[T]):
         self.body = message.body
         if isinstance(self.request, messages.Fetch):
             self._begin_image(message.body)
-        elif isinstance(self.request, messages.List):
+        elif isinstance(self.request, messages.List | messages.Admin):
             self._succeed()
         else:
             self.known_at = self.server

@@ -81,6 +81,11 @@ class Channel:
         return self._connection.principal
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """What we may do beside our own jobs, as the server says."""
+        return tuple(self._connection.roles)
+
+    @property
     def accepts(self) -> bool:
         """Whether calls may be sent here."""
         return self.ready_since is not None and self.goaway is None and self.lost is None
@@ -249,9 +254,12 @@ class Channel:
             self._on_refusal(stream, call, message)
             return
         self._sending.stop(stream)
+        filling = call.filling
         event = call.receive(message, end)
         if event is not None:
             self._updates.append(Emitted(call, event))
+        if call.tells_bytes and filling is not None and not isinstance(message, messages.Error):
+            self._updates.append(Emitted(call, filling.progress))
         over = end or isinstance(message, messages.Reset)
         if call.phase not in (Phase.DONE, Phase.ANOTHER):
             return

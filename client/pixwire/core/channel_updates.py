@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pixwire_protocol import messages
 
 from ..errors import PixwireError
-from ..events import Event, UploadProgress
+from ..events import Heard
 from .calls import AnyCall
 
 
@@ -28,7 +28,7 @@ class Emitted:
     """A call that watches a job heard something, or bytes of its upload left."""
 
     call: AnyCall
-    event: Event | UploadProgress
+    event: Heard
 
 
 @dataclass(frozen=True, slots=True)

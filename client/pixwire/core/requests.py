@@ -5,10 +5,11 @@ differ in what they send. SPEC 8, 9.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pixwire_protocol import messages
+from pixwire_protocol.forms import show
 from pixwire_protocol.status import JobState, JobStatus, JobSummary, ModelInfo
 
 from ..arguments import NO_TRACE, Trace, check_field
@@ -27,6 +28,8 @@ class JobOrder:
     params: bytes
     upload: Upload | None = None
     trace: Trace = NO_TRACE
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of SUBMIT that say how the job is to be treated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,11 @@ def deliver(job: str, known_at: ServerName | None = None) -> Call[list[Image]]:
     return Call("images", request, job, _images, watch=True, deliver=True, known_at=known_at)
 
 
-def fetch(job: str, index: int, known_at: ServerName | None = None) -> Call[Image]:
+def fetch(job: str, index: int, known_at: ServerName | None = None, *, tells_bytes: bool = False) -> Call[Image]:
     """Takes one image of a job that has succeeded. Raises InvalidArgument for an index no image can have."""
     check_field("FETCH", "artifact", index, "index")
-    return Call("image", messages.Fetch(job=job, artifact=index), job, _first_image, known_at=known_at)
+    request = messages.Fetch(job=job, artifact=index)
+    return Call("image", request, job, _first_image, known_at=known_at, tells_bytes=tells_bytes)
 
 
 def models() -> Call[tuple[ModelInfo, ...]]:
@@ -83,14 +87,28 @@ def models() -> Call[tuple[ModelInfo, ...]]:
     return Call("models", messages.List("models"), None, _models)
 
 
-def jobs(limit: int, after: str | None, states: tuple[str, ...]) -> Call[JobPage]:
-    """Asks for a page of the caller's jobs. Raises InvalidArgument for a limit or state that cannot be."""
+def jobs(limit: int, after: str | None, states: tuple[str, ...], tag: str | None = None) -> Call[JobPage]:
+    """Asks for a page of the caller's jobs. Raises InvalidArgument for a limit, state or tag that cannot be."""
     check_field("LIST", "limit", limit, "limit")
+    if tag is not None:
+        check_field("LIST", "tag", tag, "tag")
     for state in states:
         if state not in tuple(JobState):
             allowed = ", ".join(JobState)
             raise invalid("states", str(state)[:64], allowed, f"states must be of {allowed}, not {str(state)[:64]!r}")
-    return Call("jobs", messages.List("jobs", limit, after, states), None, _jobs)
+    return Call("jobs", messages.List("jobs", limit, after, states, tag), None, _jobs)
+
+
+def admin(action: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
+    """Asks the server to show or change what it does. Raises InvalidArgument for a field that cannot be sent."""
+    given = {name: value for name, value in {"action": action, **fields}.items() if value is not None}
+    known = messages.CODECS["ADMIN"].fields
+    for name, value in given.items():
+        if name not in known:
+            allowed = ", ".join(other for other in known if other != "action")
+            raise invalid(name, show(value), allowed, f"admin has no field {name[:64]!r}; it has {allowed}")
+        check_field("ADMIN", name, value, name)
+    return Call(f"admin {action}", messages.Admin(**given), given.get("job"), _body)
 
 
 def ping() -> Call[float]:
@@ -108,6 +126,7 @@ def _submit(order: JobOrder, **more: Any) -> messages.Submit:
         attachments=attachments,
         traceparent=trace.traceparent,
         tracestate=trace.tracestate,
+        **order.terms,
         **more,
     )
 
@@ -118,6 +137,10 @@ def _status(call: Call[JobStatus]) -> JobStatus:
 
 def _images(call: Call[list[Image]]) -> list[Image]:
     return call.images
+
+
+def _body(call: Call[dict[str, Any]]) -> dict[str, Any]:
+    return dict(cast("Mapping[str, Any]", call.body))
 
 
 def _first_image(call: Call[Image]) -> Image:

@@ -1,6 +1,6 @@
 """The decisions of a client, without a socket, a clock or chance: calls that outlive their connections.
 
-A shell (`aio_link`, later a synchronous twin) makes transports, moves bytes and waits; it tells what happened and when,
+A shell (`aio.link`, `sync.worker`) makes transports, moves bytes and waits; it tells what happened and when,
 and carries out what comes back. All times are seconds of one monotonic clock that the shell chooses.
 
     shell -> session    start, begin, abandon, close; for each channel: get_buffer + buffer_updated, receive_eof,
@@ -68,6 +68,7 @@ class ClientSession:
         self.welcome: messages.Welcome | None = None
         """What the latest server said about itself; None before the first was ready."""
         self.principal: str | None = None
+        self.roles: tuple[str, ...] = ()
         self.over: PixwireError | None = None
         """Why the session is over for good."""
 
@@ -276,7 +277,8 @@ class ClientSession:
             case Returned():
                 self._on_returned(update, now)
             case Opened(welcome):
-                self.welcome, self.principal, self._is_ready = welcome, channel.principal, True
+                self.welcome, self.principal, self.roles = welcome, channel.principal, channel.roles
+                self._is_ready = True
                 self._updates.append(update)
             case AuthWanted(mechanisms):
                 problem = self._identity.wanted(mechanisms)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aio_support import PNG, spawn
 from scripted_server import ScriptedServer
+from shells import LOOPS, Shell
 
 import pixwire
 from pixwire import errors
@@ -36,9 +37,9 @@ async def ask_later() -> str:
     return TOKEN
 
 
-@pytest.mark.parametrize("token", [TOKEN, lambda: TOKEN, ask_later], ids=["str", "function", "async function"])
-async def test_a_server_that_asks(guarded: ScriptedServer, token: Any) -> None:
-    async with pixwire.connect(guarded.url, token=token) as client:
+@pytest.mark.parametrize("token", [TOKEN, lambda: TOKEN], ids=["str", "function"])
+async def test_a_server_that_asks(shell: Shell, guarded: ScriptedServer, token: Any) -> None:
+    async with shell.connect(guarded.url, token=token) as client:
         assert client.principal == "alice"
         task = spawn(client.submit("x"))
         (await guarded.next(Submit)).result("queued")
@@ -46,23 +47,35 @@ async def test_a_server_that_asks(guarded: ScriptedServer, token: Any) -> None:
     assert [auth.token for auth in guarded.auths] == [TOKEN]
 
 
-async def test_a_server_that_does_not_ask(server: ScriptedServer) -> None:
-    async with pixwire.connect(server.url, token=TOKEN) as client:
+@LOOPS
+async def test_an_asynchronous_function(shell: Shell, guarded: ScriptedServer) -> None:
+    async with shell.connect(guarded.url, token=ask_later) as client:
+        assert client.principal == "alice"
+
+
+@pytest.mark.asyncio(loop_factories=["threads"])
+async def test_an_asynchronous_function_is_of_no_use_to_threads(shell: Shell, guarded: ScriptedServer) -> None:
+    with pytest.raises(errors.ConnectError, match=r"only pixwire\.connect can use"):
+        await shell.connect(guarded.url, token=ask_later)
+
+
+async def test_a_server_that_does_not_ask(shell: Shell, server: ScriptedServer) -> None:
+    async with shell.connect(server.url, token=TOKEN) as client:
         assert await client.ping() >= 0
     assert server.auths == []
 
 
-async def test_no_token(guarded: ScriptedServer) -> None:
+async def test_no_token(shell: Shell, guarded: ScriptedServer) -> None:
     with pytest.raises(errors.AuthRequired, match="wants a token"):
-        await pixwire.connect(guarded.url)
+        await shell.connect(guarded.url)
     assert guarded.auths == []
 
 
 @pytest.mark.req("PXW-AUT-020")
-async def test_a_wrong_token(guarded: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_token(shell: Shell, guarded: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     wrong = "pxw-wrong-secret-77aa"
-    connecting = pixwire.connect(guarded.url, token=wrong)
+    connecting = shell.connect(guarded.url, token=wrong)
     with pytest.raises(errors.AuthFailed, match="does not let us in: wrong token") as caught:
         await connecting
     assert len(guarded.auths) == 1
@@ -72,29 +85,30 @@ async def test_a_wrong_token(guarded: ScriptedServer, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.req("PXW-AUT-020")
+@pytest.mark.parametrize("make", [pixwire.connect, pixwire.Client])
 @pytest.mark.parametrize("token", ["", "two words", "x" * 4000, "line\n", b"bytes", 7])
-def test_what_cannot_be_a_token_is_refused_unseen(token: Any) -> None:
+def test_what_cannot_be_a_token_is_refused_unseen(make: Any, token: Any) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        pixwire.connect("pixwire://localhost", token=token)
+        make("pixwire://localhost", token=token)
     assert caught.value.field == "token"
     if isinstance(token, str) and token:
         assert token not in str(caught.value)
     assert "secret" not in repr(auth.Credentials("secret"))
 
 
-async def test_a_function_that_fails(guarded: ScriptedServer) -> None:
+async def test_a_function_that_fails(shell: Shell, guarded: ScriptedServer) -> None:
     def broken() -> str:
         raise LookupError("no keyring")
 
     with pytest.raises(errors.ConnectError, match="no keyring"):
-        await pixwire.connect(guarded.url, token=broken)
+        await shell.connect(guarded.url, token=broken)
     with pytest.raises(errors.ConnectError, match="the token must be"):
-        await pixwire.connect(guarded.url, token=lambda: "two words")
+        await shell.connect(guarded.url, token=lambda: "two words")
 
 
 @pytest.mark.req("PXW-AUT-010")
-async def test_a_token_that_is_withdrawn_ends_the_client(guarded: ScriptedServer) -> None:
-    async with pixwire.connect(guarded.url, token=TOKEN) as client:
+async def test_a_token_that_is_withdrawn_ends_the_client(shell: Shell, guarded: ScriptedServer) -> None:
+    async with shell.connect(guarded.url, token=TOKEN) as client:
         task = spawn(client.generate("x"))
         request = await guarded.next(Submit)
         request.accept("running")
@@ -110,11 +124,11 @@ async def test_a_token_that_is_withdrawn_ends_the_client(guarded: ScriptedServer
     assert len(guarded.auths) == 2
 
 
-@pytest.mark.asyncio(loop_factories=["asyncio"])  # it takes its time
-async def test_renewal_before_the_end(guarded: ScriptedServer) -> None:
+@pytest.mark.asyncio(loop_factories=["asyncio", "threads"])  # it takes its time
+async def test_renewal_before_the_end(shell: Shell, guarded: ScriptedServer) -> None:
     tokens = iter(["first", "second", "third"])
     guarded.tokens = {"first": 1_250, "second": None}
-    async with pixwire.connect(guarded.url, token=lambda: next(tokens)) as client:
+    async with shell.connect(guarded.url, token=lambda: next(tokens)) as client:
         assert [await guarded.shown.get() for _ in range(2)] == ["first", "second"]
         assert await client.ping() >= 0
         assert client.connected
@@ -122,10 +136,10 @@ async def test_renewal_before_the_end(guarded: ScriptedServer) -> None:
     assert len(guarded.peers) == 1
 
 
-async def test_an_expired_token_is_replaced_and_the_job_goes_on(guarded: ScriptedServer) -> None:
+async def test_an_expired_token_is_replaced_and_the_job_goes_on(shell: Shell, guarded: ScriptedServer) -> None:
     tokens = iter(["old", "new"])
     guarded.tokens = {"old": None, "new": None}
-    async with pixwire.connect(guarded.url, token=lambda: next(tokens)) as client:
+    async with shell.connect(guarded.url, token=lambda: next(tokens)) as client:
         task = spawn(client.generate("x"))
         request = await guarded.next(Submit)
         request.accept("running")
@@ -139,8 +153,8 @@ async def test_an_expired_token_is_replaced_and_the_job_goes_on(guarded: Scripte
     assert [auth.token for auth in guarded.auths] == ["old", "new"]
 
 
-async def test_an_expired_token_that_nobody_can_replace(guarded: ScriptedServer) -> None:
-    async with pixwire.connect(guarded.url, token=TOKEN) as client:
+async def test_an_expired_token_that_nobody_can_replace(shell: Shell, guarded: ScriptedServer) -> None:
+    async with shell.connect(guarded.url, token=TOKEN) as client:
         task = spawn(client.generate("x"))
         request = await guarded.next(Submit)
         request.peer.goaway(ErrorCode.AUTH_EXPIRED, "too old", last_stream=request.stream)
@@ -174,4 +188,6 @@ def test_a_token_travels_where_nobody_reads_it(url: str, fine: bool) -> None:
     with pytest.raises(errors.InvalidArgument, match="pixwires://") as caught:
         pixwire.connect(url, token=TOKEN)
     assert TOKEN not in str(caught.value) + repr(caught.value.details)
+    with pytest.raises(errors.InvalidArgument, match="pixwires://"):
+        pixwire.Client(url, token=TOKEN)
     pixwire.connect(url, token=TOKEN, allow_insecure_auth=True)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from aio_support import spawn
 from scripted_server import ScriptedServer
+from shells import Connected
 
 import pixwire
-from pixwire import AsyncClient, errors
+from pixwire import errors
 from pixwire_protocol.messages import List, Status
 
 MODEL = {
@@ -29,7 +30,7 @@ def summary(number: int, **more: Any) -> dict[str, Any]:
     return {"job": f"j-{number}", **known, **more}
 
 
-async def test_models(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_models(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.models())
     request = await server.next(List)
     assert request.message.what == "models"
@@ -45,11 +46,11 @@ async def test_models(server: ScriptedServer, client: AsyncClient) -> None:
     assert second.name == "other"
 
 
-async def collect(client: AsyncClient, **arguments: Any) -> list[str]:
+async def collect(client: Connected, **arguments: Any) -> list[str]:
     return [job.job async for job in client.jobs(**arguments)]
 
 
-async def test_jobs_come_in_pages(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_jobs_come_in_pages(server: ScriptedServer, client: Connected) -> None:
     task = spawn(collect(client, states=["running", "queued"]))
     request = await server.next(List)
     assert request.message == List("jobs", 100, None, ("running", "queued"))
@@ -63,7 +64,7 @@ async def test_jobs_come_in_pages(server: ScriptedServer, client: AsyncClient) -
     assert await task == ["j-0", "j-1", "j-2", "j-3"]
 
 
-async def test_no_more_than_wanted(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_no_more_than_wanted(server: ScriptedServer, client: Connected) -> None:
     task = spawn(collect(client, limit=4))
     request = await server.next(List)
     assert request.message.limit == 4
@@ -76,7 +77,7 @@ async def test_no_more_than_wanted(server: ScriptedServer, client: AsyncClient) 
     assert server.requests.empty()
 
 
-async def test_wrong_states_are_found_before_anything_is_sent(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_wrong_states_are_found_before_anything_is_sent(server: ScriptedServer, client: Connected) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
         await collect(client, states=["dreaming"])
     assert caught.value.field == "states"
@@ -94,7 +95,7 @@ async def test_wrong_states_are_found_before_anything_is_sent(server: ScriptedSe
         {"what": "jobs", "jobs": [], "next": 7},
     ],
 )
-async def test_nonsense_is_a_violation(server: ScriptedServer, client: AsyncClient, body: dict[str, Any]) -> None:
+async def test_nonsense_is_a_violation(server: ScriptedServer, client: Connected, body: dict[str, Any]) -> None:
     task = spawn(collect(client))
     (await server.next(List)).listed(body)
     with pytest.raises(errors.ProtocolViolation):

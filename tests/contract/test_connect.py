@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aio_support import spawn
 from scripted_server import ScriptedServer
+from shells import LOOPS, Shell
 
 import pixwire
 from pixwire import errors
@@ -13,8 +15,8 @@ from pixwire import errors
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
-async def test_both_ways_to_connect(server: ScriptedServer) -> None:
-    async with await pixwire.connect(server.url) as first, pixwire.connect(server.url) as second:
+async def test_both_ways_to_connect(shell: Shell, server: ScriptedServer) -> None:
+    async with await shell.connect(server.url) as first, shell.connect(server.url) as second:
         assert first.server.agent == second.server.agent == "scripted/1"
         assert first.url == server.url
         assert not first.closed
@@ -24,42 +26,43 @@ async def test_both_ways_to_connect(server: ScriptedServer) -> None:
     await first.close()
 
 
-async def test_unix_socket(tmp_path: Path) -> None:
-    async with ScriptedServer(path=str(tmp_path / "s")) as server, pixwire.connect(server.url) as client:
+async def test_unix_socket(shell: Shell, tmp_path: Path) -> None:
+    async with ScriptedServer(path=str(tmp_path / "s")) as server, shell.connect(server.url) as client:
         assert await client.ping() >= 0
 
 
-async def test_nobody_listens(tmp_path: Path) -> None:
+async def test_nobody_listens(shell: Shell, tmp_path: Path) -> None:
     with pytest.raises(errors.ConnectError, match="no such file") as caught:
-        await pixwire.connect(f"pixwire+unix://{tmp_path}/none")
+        await shell.connect(f"pixwire+unix://{tmp_path}/none")
     assert caught.value.url == f"pixwire+unix://{tmp_path}/none"
 
 
-async def test_refused(server: ScriptedServer) -> None:
+async def test_refused(shell: Shell, server: ScriptedServer) -> None:
     async with ScriptedServer() as other:
         url = other.url
     with pytest.raises(errors.ConnectError, match="refused"):
-        await pixwire.connect(url)
+        await shell.connect(url)
 
 
-async def test_a_server_that_says_nothing(server: ScriptedServer) -> None:
+async def test_a_server_that_says_nothing(shell: Shell, server: ScriptedServer) -> None:
     server.mute = True
     with pytest.raises(errors.ConnectError, match=r"no answer within 0\.05 s"):
-        await pixwire.connect(server.url, timeout=0.05)
+        await shell.connect(server.url, timeout=0.05)
     await server.peers[0].gone
 
 
-async def test_a_server_that_hangs_up(server: ScriptedServer) -> None:
+async def test_a_server_that_hangs_up(shell: Shell, server: ScriptedServer) -> None:
     server.mute = True
-    connecting = spawn(pixwire.connect(server.url))
+    connecting = spawn(shell.connect(server.url))
     (await server.arrived.get()).close()
     with pytest.raises(errors.ConnectError, match=r"closed the connection|reset by peer"):
         await connecting
 
 
-async def test_a_cancelled_connect_leaves_nothing_open(server: ScriptedServer) -> None:
+@LOOPS
+async def test_a_cancelled_connect_leaves_nothing_open(shell: Shell, server: ScriptedServer) -> None:
     server.mute = True
-    connecting = spawn(pixwire.connect(server.url))
+    connecting = spawn(shell.connect(server.url))
     peer = await server.arrived.get()
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -67,9 +70,9 @@ async def test_a_cancelled_connect_leaves_nothing_open(server: ScriptedServer) -
     await peer.gone
 
 
-async def test_connections_are_told_of(server: ScriptedServer) -> None:
+async def test_connections_are_told_of(shell: Shell, server: ScriptedServer) -> None:
     heard: asyncio.Queue[str | None] = asyncio.Queue()
-    async with pixwire.connect(server.url, on_connection=heard.put_nowait) as client:
+    async with shell.connect(server.url, on_connection=heard.put_nowait) as client:
         for turn in range(2):
             (await server.arrived.get()).cut()
             reason = await heard.get()
@@ -80,10 +83,11 @@ async def test_connections_are_told_of(server: ScriptedServer) -> None:
     assert heard.empty()
 
 
-def test_bad_urls_and_windows_are_found_at_once() -> None:
+@pytest.mark.parametrize("make", [pixwire.connect, pixwire.Client])
+def test_bad_urls_and_windows_are_found_at_once(make: Any) -> None:
     with pytest.raises(errors.InvalidURL):
-        pixwire.connect("http://localhost")
+        make("http://localhost")
     with pytest.raises(errors.InvalidArgument, match="on_disconnect"):
-        pixwire.connect(on_disconnect="shrug")  # type: ignore[arg-type]
+        make(on_disconnect="shrug")
     with pytest.raises(errors.InvalidArgument, match="stream_window"):
-        pixwire.connect(stream_window=1)
+        make(stream_window=1)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from aio_support import BIG, PNG, spawn
 from scripted_server import ScriptedServer
+from shells import Connected
 
 import pixwire
-from pixwire import AsyncClient, errors
+from pixwire import errors
 from pixwire_protocol.messages import Submit
 from pixwire_protocol.params import parse
 from pixwire_protocol.registry import ErrorCode
@@ -16,7 +17,7 @@ from pixwire_protocol.registry import ErrorCode
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
-async def test_generate(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_generate(server: ScriptedServer, client: Connected) -> None:
     heard: list[Any] = []
     task = spawn(
         client.generate(
@@ -51,7 +52,7 @@ async def test_generate(server: ScriptedServer, client: AsyncClient) -> None:
     assert client.bytes_received > len(BIG)
 
 
-async def test_only_what_is_listened_for_is_asked_for(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_only_what_is_listened_for_is_asked_for(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.generate("x"))
     request = await server.next(Submit)
     assert request.message.want == ()
@@ -60,7 +61,7 @@ async def test_only_what_is_listened_for_is_asked_for(server: ScriptedServer, cl
     await task
 
 
-async def test_count_makes_a_list(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_count_makes_a_list(server: ScriptedServer, client: Connected) -> None:
     for count in (1, 3):
         task = spawn(client.generate("x", count=count))
         request = await server.next(Submit)
@@ -70,7 +71,7 @@ async def test_count_makes_a_list(server: ScriptedServer, client: AsyncClient) -
         assert [image.bytes for image in await task] == [b"%d" % index * 1000 for index in range(count)]
 
 
-async def test_wrong_arguments_are_found_before_anything_is_sent(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_wrong_arguments_are_found_before_anything_is_sent(server: ScriptedServer, client: Connected) -> None:
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("prompt", {"prompt": " "}),
         ("width", {"width": 1}),
@@ -99,7 +100,7 @@ async def test_wrong_arguments_are_found_before_anything_is_sent(server: Scripte
     assert server.requests.empty()
 
 
-async def test_a_failed_job(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_a_failed_job(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.generate("x"))
     request = await server.next(Submit)
     request.accept("running")
@@ -112,7 +113,7 @@ async def test_a_failed_job(server: ScriptedServer, client: AsyncClient) -> None
     assert caught.value.status.error.name == "OUT_OF_MEMORY"
 
 
-async def test_a_refused_job(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_a_refused_job(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.generate("x"))
     (await server.next(Submit)).error(ErrorCode.QUEUE_FULL, "1000 jobs wait", retry_after_ms=500)
     with pytest.raises(errors.QueueFull) as caught:
@@ -120,7 +121,7 @@ async def test_a_refused_job(server: ScriptedServer, client: AsyncClient) -> Non
     assert caught.value.retry_after_ms == 500
 
 
-async def test_a_mistake_in_a_callback_comes_out_of_the_call(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_a_mistake_in_a_callback_comes_out_of_the_call(server: ScriptedServer, client: Connected) -> None:
     def broken(event: Any) -> None:
         raise ZeroDivisionError("mine")
 
@@ -134,7 +135,7 @@ async def test_a_mistake_in_a_callback_comes_out_of_the_call(server: ScriptedSer
     assert await client.ping() >= 0
 
 
-async def test_many_on_one_connection_each_get_their_own(client: AsyncClient, server: ScriptedServer) -> None:
+async def test_many_on_one_connection_each_get_their_own(client: Connected, server: ScriptedServer) -> None:
     count = 300  # more than the 128 streams the server allows at once
     tasks = [spawn(client.generate(f"prompt {i}", job_id=f"job-{i}")) for i in range(count)]
     for _ in range(count // 4):

@@ -12,9 +12,10 @@ from aio_support import PNG, SECONDS, spawn
 from pictures import png
 from PIL import Image as Pillow
 from scripted_server import ScriptedServer
+from shells import LOOPS, Connected
 
 import pixwire
-from pixwire import AsyncClient, errors
+from pixwire import errors
 from pixwire.sources import IN_MEMORY
 from pixwire_protocol.messages import Status, Submit
 from pixwire_protocol.params import parse
@@ -33,7 +34,7 @@ async def server(tidy: None) -> AsyncIterator[ScriptedServer]:
         yield running
 
 
-async def test_the_kind_follows_from_the_images(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_the_kind_follows_from_the_images(server: ScriptedServer, client: Connected) -> None:
     kinds: list[tuple[str, dict[str, Any]]] = [
         ("txt2img", {"control": MASK, "control_scale": 0.5}),
         ("img2img", {"image": IMAGE, "strength": 0.6}),
@@ -55,7 +56,7 @@ async def test_the_kind_follows_from_the_images(server: ScriptedServer, client: 
         assert (await task).bytes == PNG
 
 
-async def test_from_a_file_and_from_pillow(server: ScriptedServer, client: AsyncClient, tmp_path: Path) -> None:
+async def test_from_a_file_and_from_pillow(server: ScriptedServer, client: Connected, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(png(filler=IN_MEMORY))
     told: list[tuple[int, int]] = []
@@ -73,7 +74,7 @@ async def test_from_a_file_and_from_pillow(server: ScriptedServer, client: Async
     assert told == sorted(told)
 
 
-async def test_an_image_that_was_made_is_painted_over(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_an_image_that_was_made_is_painted_over(server: ScriptedServer, client: Connected) -> None:
     made = pixwire.Image(memoryview(MASK), "image/png", 4, 4)
     task = spawn(client.submit("x", image=made))
     await server.next(Submit)
@@ -83,7 +84,7 @@ async def test_an_image_that_was_made_is_painted_over(server: ScriptedServer, cl
     await task
 
 
-async def test_an_early_answer(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_an_early_answer(server: ScriptedServer, client: Connected) -> None:
     server.takes_uploads = False
     task = spawn(client.generate("x", image=IMAGE))
     request = await server.next(Submit)
@@ -97,7 +98,7 @@ async def test_an_early_answer(server: ScriptedServer, client: AsyncClient) -> N
     assert await client.ping() >= 0
 
 
-async def test_wrong_arguments_are_found_before_a_file_is_opened(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_wrong_arguments_are_found_before_a_file_is_opened(server: ScriptedServer, client: Connected) -> None:
     wrong: list[tuple[str, dict[str, Any]]] = [
         ("mask", {"mask": MASK}),
         ("strength", {"strength": 0.5}),
@@ -116,10 +117,11 @@ async def test_wrong_arguments_are_found_before_a_file_is_opened(server: Scripte
     assert server.requests.empty()
 
 
+@LOOPS
 @pytest.mark.parametrize("size", ["small", "large"])
 @pytest.mark.parametrize("stage", ["at once", "reading", "under way", "sent"])
 async def test_a_cancelled_upload_leaves_nothing(
-    server: ScriptedServer, client: AsyncClient, tmp_path: Path, stage: str, size: str
+    server: ScriptedServer, client: Connected, tmp_path: Path, stage: str, size: str
 ) -> None:
     server.takes_uploads = stage == "sent"
     path = tmp_path / "a.png"
@@ -146,7 +148,7 @@ async def test_a_cancelled_upload_leaves_nothing(
     assert server.requests.empty()
 
 
-async def test_the_time_to_read_counts(client: AsyncClient, tmp_path: Path) -> None:
+async def test_the_time_to_read_counts(client: Connected, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)  # nobody ever writes: reading it does not end
     with pytest.raises(errors.RequestTimeout, match="reading the images"):
@@ -155,7 +157,7 @@ async def test_the_time_to_read_counts(client: AsyncClient, tmp_path: Path) -> N
         pass
 
 
-async def test_a_broken_callback_comes_out_of_the_call(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_a_broken_callback_comes_out_of_the_call(server: ScriptedServer, client: Connected) -> None:
     def broken(sent: int, total: int) -> None:
         raise ZeroDivisionError("mine")
 
@@ -165,7 +167,7 @@ async def test_a_broken_callback_comes_out_of_the_call(server: ScriptedServer, c
     assert await request.peer.resets.get() == request.stream
 
 
-async def test_trace(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_trace(server: ScriptedServer, client: Connected) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     task = spawn(client.submit("x", traceparent=parent, tracestate="vendor=1"))
     request = await server.next(Submit)

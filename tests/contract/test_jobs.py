@@ -6,9 +6,10 @@ import gc
 import pytest
 from aio_support import BIG, PNG, SECONDS, spawn
 from scripted_server import ScriptedServer
+from shells import LOOPS, Connected
 
 import pixwire
-from pixwire import AsyncClient, errors
+from pixwire import errors
 from pixwire_protocol.messages import Cancel, Fetch, Status, Submit, Watch
 from pixwire_protocol.registry import ErrorCode
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("tidy")
 # --- jobs
 
 
-async def test_submit_and_come_back(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_submit_and_come_back(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.submit("x", seed=3))
     request = await server.next(Submit)
     assert not request.message.watch
@@ -49,7 +50,7 @@ async def test_submit_and_come_back(server: ScriptedServer, client: AsyncClient)
     assert server.requests.empty()
 
 
-async def test_image_waits_and_fetches_the_one(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_image_waits_and_fetches_the_one(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.job("j").image(2, timeout=SECONDS))
     request = await server.next(Watch)
     assert not request.message.deliver
@@ -61,7 +62,7 @@ async def test_image_waits_and_fetches_the_one(server: ScriptedServer, client: A
     assert (await task).bytes == BIG
 
 
-async def test_images_come_with_the_watch(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_images_come_with_the_watch(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.job("j").images())
     request = await server.next(Watch)
     assert request.message.deliver
@@ -70,7 +71,7 @@ async def test_images_come_with_the_watch(server: ScriptedServer, client: AsyncC
     assert [image.bytes for image in await task] == [PNG, BIG]
 
 
-async def test_an_unknown_job(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_an_unknown_job(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.job("nobody").status())
     (await server.next(Status)).error(ErrorCode.JOB_NOT_FOUND)
     with pytest.raises(errors.JobNotFound):
@@ -80,7 +81,7 @@ async def test_an_unknown_job(server: ScriptedServer, client: AsyncClient) -> No
 # --- events
 
 
-async def test_events(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_events(server: ScriptedServer, client: Connected) -> None:
     events = client.job("j").events(previews=True)
     first = spawn(anext(events))
     request = await server.next(Watch)
@@ -99,7 +100,8 @@ async def test_events(server: ScriptedServer, client: AsyncClient) -> None:
     assert [event async for event in events] == []
 
 
-async def test_a_cancelled_anext_loses_nothing(server: ScriptedServer, client: AsyncClient) -> None:
+@LOOPS
+async def test_a_cancelled_anext_loses_nothing(server: ScriptedServer, client: Connected) -> None:
     events = client.job("j").events()
     waiting = spawn(anext(events))
     request = await server.next(Watch)
@@ -112,7 +114,7 @@ async def test_a_cancelled_anext_loses_nothing(server: ScriptedServer, client: A
     assert [event.state async for event in events if isinstance(event, pixwire.StateChange)] == ["succeeded"]
 
 
-async def test_leaving_the_loop_early(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_leaving_the_loop_early(server: ScriptedServer, client: Connected) -> None:
     async with client.job("j").events() as events:
         waiting = spawn(anext(events))
         request = await server.next(Watch)
@@ -124,7 +126,7 @@ async def test_leaving_the_loop_early(server: ScriptedServer, client: AsyncClien
     assert await client.ping() >= 0
 
 
-async def test_events_that_nobody_holds_end_by_themselves(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_events_that_nobody_holds_end_by_themselves(server: ScriptedServer, client: Connected) -> None:
     events = client.job("j").events()
     waiting = spawn(anext(events))
     request = await server.next(Watch)
@@ -136,7 +138,7 @@ async def test_events_that_nobody_holds_end_by_themselves(server: ScriptedServer
     assert await request.peer.resets.get() == request.stream
 
 
-async def test_events_of_an_unknown_job(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_events_of_an_unknown_job(server: ScriptedServer, client: Connected) -> None:
     events = client.job("j").events()
     waiting = spawn(anext(events))
     (await server.next(Watch)).error(ErrorCode.JOB_NOT_FOUND)

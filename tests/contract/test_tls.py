@@ -10,6 +10,7 @@ import pytest
 from aio_support import BIG, spawn
 from certificates import Authority
 from scripted_server import ScriptedServer
+from shells import Shell
 
 import pixwire
 from pixwire import errors
@@ -32,9 +33,9 @@ async def secure(tidy: None, authority: Authority) -> AsyncIterator[ScriptedServ
         yield server
 
 
-async def test_images_over_tls(secure: ScriptedServer, authority: Authority) -> None:
+async def test_images_over_tls(shell: Shell, secure: ScriptedServer, authority: Authority) -> None:
     assert secure.url.startswith("pixwires://")
-    async with pixwire.connect(secure.url, cafile=authority.cafile) as client:
+    async with shell.connect(secure.url, cafile=authority.cafile) as client:
         task = spawn(client.generate("x"))
         request = await secure.next(Submit)
         tls = request.peer.transport.get_extra_info("ssl_object")
@@ -45,9 +46,9 @@ async def test_images_over_tls(secure: ScriptedServer, authority: Authority) -> 
         assert (await task).bytes == BIG
 
 
-async def test_a_context_of_the_user(secure: ScriptedServer, authority: Authority) -> None:
+async def test_a_context_of_the_user(shell: Shell, secure: ScriptedServer, authority: Authority) -> None:
     context = ssl.create_default_context(cafile=str(authority.cafile))
-    async with pixwire.connect(secure.url, ssl=context) as client:
+    async with shell.connect(secure.url, ssl=context) as client:
         assert await client.ping() >= 0
 
 
@@ -64,65 +65,65 @@ def test_one_protocol_is_offered(authority: Authority) -> None:
 
 
 @pytest.mark.req("PXW-CON-021")
-async def test_the_server_is_told_its_name_and_the_protocol(tidy: None, authority: Authority) -> None:
+async def test_the_server_is_told_its_name_and_the_protocol(shell: Shell, tidy: None, authority: Authority) -> None:
     names: list[str | None] = []
     context = authority.server("localhost", alpn=(ALPN, "h2"))
     context.sni_callback = lambda _, name, __: names.append(name)
     async with ScriptedServer(context=context) as server:
         url = server.url.replace("127.0.0.1", "localhost")
-        async with pixwire.connect(url, cafile=authority.cafile):
+        async with shell.connect(url, cafile=authority.cafile):
             tls = server.peers[0].transport.get_extra_info("ssl_object")
             assert tls.selected_alpn_protocol() == ALPN
     assert names == ["localhost"]
     async with ScriptedServer(context=authority.server("localhost", alpn=("h2", "http/1.1"))) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         with pytest.raises(errors.ConnectError, match="does not speak PXW/1"):
-            await pixwire.connect(url, cafile=authority.cafile)
+            await shell.connect(url, cafile=authority.cafile)
 
 
-async def test_a_client_certificate(tidy: None, authority: Authority, tmp_path: Path) -> None:
+async def test_a_client_certificate(shell: Shell, tidy: None, authority: Authority, tmp_path: Path) -> None:
     certfile, keyfile = authority.client(tmp_path, "alice")
     async with ScriptedServer(context=authority.server("127.0.0.1", clients=True)) as server:
-        async with pixwire.connect(server.url, cafile=authority.cafile, certfile=certfile, keyfile=keyfile) as client:
+        async with shell.connect(server.url, cafile=authority.cafile, certfile=certfile, keyfile=keyfile) as client:
             assert await client.ping() >= 0
             shown = server.peers[0].transport.get_extra_info("peercert")
             assert ("DNS", "alice") in shown["subjectAltName"]
         with pytest.raises(errors.ConnectError, match=r"client certificate"):
-            await pixwire.connect(server.url, cafile=authority.cafile)
+            await shell.connect(server.url, cafile=authority.cafile)
 
 
 @pytest.mark.req("PXW-CON-022")
-async def test_nobody_trusts_the_authority(secure: ScriptedServer) -> None:
+async def test_nobody_trusts_the_authority(shell: Shell, secure: ScriptedServer) -> None:
     with pytest.raises(errors.ConnectError, match="not known here; name the authority's certificate as cafile"):
-        await pixwire.connect(secure.url)
+        await shell.connect(secure.url)
 
 
 @pytest.mark.req("PXW-CON-022")
-async def test_the_certificate_is_for_another_host(tidy: None, authority: Authority) -> None:
+async def test_the_certificate_is_for_another_host(shell: Shell, tidy: None, authority: Authority) -> None:
     async with ScriptedServer(context=authority.server("example.org")) as server:
         with pytest.raises(errors.ConnectError, match="not for the IP address"):
-            await pixwire.connect(server.url, cafile=authority.cafile)
+            await shell.connect(server.url, cafile=authority.cafile)
         with pytest.raises(errors.ConnectError, match="another host name"):
-            await pixwire.connect(server.url.replace("127.0.0.1", "localhost"), cafile=authority.cafile)
+            await shell.connect(server.url.replace("127.0.0.1", "localhost"), cafile=authority.cafile)
 
 
-async def test_a_tls_server_without_alpn(tidy: None, authority: Authority) -> None:
+async def test_a_tls_server_without_alpn(shell: Shell, tidy: None, authority: Authority) -> None:
     async with ScriptedServer(context=authority.server("127.0.0.1", alpn=())) as server:
         with pytest.raises(errors.ConnectError, match="does not speak PXW/1"):
-            await pixwire.connect(server.url, cafile=authority.cafile)
+            await shell.connect(server.url, cafile=authority.cafile)
         assert not server.peers or not server.peers[0].connection.peer, "not even a HELLO was sent"
 
 
-async def test_a_cleartext_server(server: ScriptedServer) -> None:
+async def test_a_cleartext_server(shell: Shell, server: ScriptedServer) -> None:
     server.mute = False
     with pytest.raises(errors.ConnectError, match="does not answer in TLS"):
-        await pixwire.connect(server.url.replace("pixwire", "pixwires"))
+        await shell.connect(server.url.replace("pixwire", "pixwires"))
     server.faults.clear()
 
 
-async def test_a_tls_server_asked_in_cleartext(secure: ScriptedServer) -> None:
+async def test_a_tls_server_asked_in_cleartext(shell: Shell, secure: ScriptedServer) -> None:
     with pytest.raises(errors.ConnectError, match=r"TLS server.*pixwires://"):
-        await pixwire.connect(secure.url.replace("pixwires", "pixwire"))
+        await shell.connect(secure.url.replace("pixwires", "pixwire"))
 
 
 class Talker(asyncio.Protocol):
@@ -143,7 +144,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize("scheme", ["pixwire", "pixwires"])
-async def test_an_http_server(tidy: None, scheme: str) -> None:
+async def test_an_http_server(shell: Shell, tidy: None, scheme: str) -> None:
     make: Callable[[], Talker] = lambda: Talker(HTTP)  # noqa: E731
     loop = asyncio.get_running_loop()
     server = await loop.create_server(make, "127.0.0.1", 0)
@@ -151,19 +152,19 @@ async def test_an_http_server(tidy: None, scheme: str) -> None:
         url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         says = "looks like an HTTP server" if scheme == "pixwire" else "does not answer in TLS"
         with pytest.raises(errors.ConnectError, match=says):
-            await pixwire.connect(url)
+            await shell.connect(url)
 
 
-async def test_an_unknown_host() -> None:
+async def test_an_unknown_host(shell: Shell) -> None:
     with pytest.raises(errors.ConnectError, match=r"host name 'nowhere\.invalid' is not known"):
-        await pixwire.connect("pixwire://nowhere.invalid")
+        await shell.connect("pixwire://nowhere.invalid")
 
 
-async def test_nobody_listens_there() -> None:
+async def test_nobody_listens_there(shell: Shell) -> None:
     async with ScriptedServer() as server:
         url = server.url
     with pytest.raises(errors.ConnectError, match=r"connection refused: nobody listens on port \d+ there"):
-        await pixwire.connect(url)
+        await shell.connect(url)
 
 
 WRONG: list[tuple[str, dict[str, Any], str, str]] = [
@@ -176,9 +177,10 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.parametrize("make", [pixwire.connect, pixwire.Client])
 @pytest.mark.parametrize(("url", "arguments", "field", "says"), WRONG)
-def test_options_that_do_not_fit(url: str, arguments: dict[str, Any], field: str, says: str) -> None:
+def test_options_that_do_not_fit(make: Any, url: str, arguments: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(errors.InvalidArgument) as caught:
-        pixwire.connect(url, **arguments)
+        make(url, **arguments)
     assert caught.value.field == field
     assert says in str(caught.value)

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from aio_support import BIG, STAGES, Step, spawn
 from scripted_server import ScriptedServer
+from shells import LOOPS, Connected
 
-from pixwire import AsyncClient, errors
+from pixwire import errors
 from pixwire_protocol.messages import Status, Submit
 
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
-async def test_every_call_takes_a_timeout(server: ScriptedServer, client: AsyncClient) -> None:
+async def test_every_call_takes_a_timeout(server: ScriptedServer, client: Connected) -> None:
     job = client.job("j")
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: client.generate("x", timeout=0.01),
@@ -38,9 +39,10 @@ async def test_every_call_takes_a_timeout(server: ScriptedServer, client: AsyncC
         await client.ping(timeout=0.01)
 
 
+@LOOPS
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage[0])
 async def test_a_cancelled_generate_leaves_job_and_connection_alone(
-    server: ScriptedServer, client: AsyncClient, stage: tuple[str, list[Step]]
+    server: ScriptedServer, client: Connected, stage: tuple[str, list[Step]]
 ) -> None:
     task = spawn(client.generate("x"))
     request = await server.next(Submit)
@@ -59,7 +61,8 @@ async def test_a_cancelled_generate_leaves_job_and_connection_alone(
     assert server.requests.empty()
 
 
-async def test_cancelled_before_it_was_sent(server: ScriptedServer, client: AsyncClient) -> None:
+@LOOPS
+async def test_cancelled_before_it_was_sent(server: ScriptedServer, client: Connected) -> None:
     task = asyncio.get_running_loop().create_task(client.generate("x"))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -68,7 +71,8 @@ async def test_cancelled_before_it_was_sent(server: ScriptedServer, client: Asyn
     assert server.requests.empty()
 
 
-async def test_hundreds_of_cancelled_calls(server: ScriptedServer, client: AsyncClient) -> None:
+@LOOPS
+async def test_hundreds_of_cancelled_calls(server: ScriptedServer, client: Connected) -> None:
     for _ in range(300):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):

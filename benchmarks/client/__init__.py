@@ -1,0 +1,1 @@
+"""What the client costs: `python -m benchmarks.client`."""

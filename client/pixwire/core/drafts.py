@@ -1,0 +1,77 @@
+"""From what the user says to a job that can be sent, in two steps: check everything, then read the images. SPEC 8.
+
+What is wrong with an argument is known before a file is opened, and reading is the one part that blocks, so a shell
+decides where that happens.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Unpack
+
+from .. import sources
+from ..arguments import (
+    GenerateOptions,
+    Priority,
+    Terms,
+    Trace,
+    check_job_id,
+    kind_of,
+    new_job_id,
+    pack_params,
+)
+from ..sources import ImageSource
+from .requests import JobOrder
+from .uploads import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job all of whose arguments are right; the images to go with it were not read yet."""
+
+    job: str
+    kind: str
+    params: bytes
+    images: Mapping[str, ImageSource | None]
+    trace: Trace
+    terms: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quick(self) -> bool:
+        """Whether `read` blocks for no longer than a millisecond or so."""
+        return sources.is_quick(self.images)
+
+    def read(self) -> JobOrder:
+        """Reads and hashes the images: the job is ready to be sent. Blocks; raises InvalidArgument."""
+        parts = sources.prepare(self.images)
+        return JobOrder(self.job, self.kind, self.params, Upload(parts) if parts else None, self.trace, self.terms)
+
+
+def draft(
+    prompt: str,
+    count: int | None,
+    *,
+    image: ImageSource | None = None,
+    mask: ImageSource | None = None,
+    control: ImageSource | None = None,
+    style: ImageSource | None = None,
+    priority: Priority | None = None,
+    deadline: float | None = None,
+    queue_ttl: float | None = None,
+    run_timeout: float | None = None,
+    tags: Iterable[str] = (),
+    job_id: str | None = None,
+    traceparent: str | None = None,
+    tracestate: str | None = None,
+    **options: Unpack[GenerateOptions],
+) -> Draft:
+    """Checks the arguments of `generate` and `submit`.
+
+    Raises InvalidArgument naming field, value and what is allowed; TypeError for an argument that does not exist.
+    """
+    images = {"image": image, "mask": mask, "control": control, "style": style}
+    names = tuple(name for name, source in images.items() if source is not None)
+    kind = kind_of(image="image" in names, mask="mask" in names)
+    packed = pack_params(kind, names, prompt, count, **options)
+    job = new_job_id() if job_id is None else check_job_id(job_id)
+    terms = Terms(priority, deadline, queue_ttl, run_timeout, tags).head()
+    return Draft(job, kind, packed, images, Trace(traceparent, tracestate).check(), terms)

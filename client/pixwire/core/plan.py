@@ -1,0 +1,91 @@
+"""What is needed to reach a server and how to behave there: what `connect` and `Client` are told, checked. SPEC 3."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pixwire_protocol.grease import RANDOM_BYTES as GREASE_BYTES
+from pixwire_protocol.grease import make_grease
+from pixwire_protocol.settings import Settings
+
+from .._version import __version__
+from ..errors import invalid
+from ..net.tls import TlsOptions, make_context
+from ..url import Endpoint, parse_url
+from .auth import Credentials, Kind, TokenSource, check_transport
+from .policy import Policy
+from .session import ClientSession
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+OnDisconnect = Literal["wait", "fail"]
+ConnectionListener = Callable[[str | None], object]
+"""Hears a reason when the connection is lost, and None when there is one again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is needed to make connections to one server, as often as it takes."""
+
+    endpoint: Endpoint
+    settings: Settings
+    policy: Policy
+    context: "SSLContext | None"
+    credentials: Credentials | None
+    on_connection: ConnectionListener | None
+
+    def new_session(self) -> ClientSession:
+        """A session that was never connected."""
+        return ClientSession(self.settings, self.policy, lambda: random.random())
+
+    def hint(self, *, connected: bool, received: int) -> str:
+        """What a server may mean that hangs up at once: `connected` if a transport was there, `received` bytes."""
+        if received or not connected or self.endpoint.path is not None:
+            return ""
+        if self.endpoint.tls:  # TLS 1.3: the client thinks that all is well by then
+            return "; perhaps it wants a client certificate (certfile, keyfile)"
+        return "; perhaps it is a TLS server (pixwires://)"
+
+
+def make_plan(
+    url: str,
+    token: TokenSource | None,
+    allow_insecure_auth: bool,
+    tls: TlsOptions,
+    on_disconnect: OnDisconnect,
+    patience: float,
+    on_connection: ConnectionListener | None,
+    timeout: float,
+    stream_window: int,
+    connection_window: int,
+    max_image_bytes: int,
+) -> Plan:
+    """Checks what the user said. Raises InvalidURL and InvalidArgument."""
+    endpoint = parse_url(url)
+    if on_disconnect not in ("wait", "fail"):
+        raise invalid("on_disconnect", on_disconnect, "wait or fail", "on_disconnect must be 'wait' or 'fail'")
+    context = make_context(endpoint, tls)
+    credentials = None
+    if token is not None:
+        check_transport(endpoint, allow_insecure_auth)
+        credentials = Credentials(token)
+    kind: Kind = "none"
+    if credentials is not None:
+        kind = "renewable" if credentials.renewable else "fixed"
+    policy = Policy(on_disconnect == "wait", patience, timeout, max_image_bytes, kind)
+    return Plan(endpoint, _settings(stream_window, connection_window), policy, context, credentials, on_connection)
+
+
+def _settings(stream_window: int, connection_window: int) -> Settings:
+    try:
+        return Settings(
+            agent=f"pixwire-python/{__version__}",
+            stream_window=stream_window,
+            connection_window=connection_window,
+            grease=make_grease(os.urandom(GREASE_BYTES)),
+        )
+    except ValueError as error:
+        raise invalid("window", None, None, str(error)) from None
