@@ -4,6 +4,8 @@
 #   make test                      the whole test suite (PYTEST="tests/client -k upload" for a part of it)
 #   make check                     formatting, lint, types
 #   make bench                     the benchmarks, JSON into benchmarks/results/
+#   make crash                     SIGKILL by the hundred, random and at every stage (KILLS=200)
+#   make soak                      a long run under everything, then what was lost or leaked (MINUTES=20, ENGINE=fast or real)
 #   make fuzz                      a minute of fuzzing of the protocol code (FUZZ_SECONDS=600 for longer)
 #   make spec                      write the generated parts: registry module, SPEC.md tables, names in the dissector
 #   make clean                     remove .venv and caches
@@ -15,9 +17,12 @@ PROMPT ?=
 export PROMPT
 PYTEST ?= --numprocesses 2 --dist loadfile
 FUZZ_SECONDS ?= 60
+KILLS ?= 200
+MINUTES ?= 20
+ENGINE ?= fast
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz spec dist clean
+.PHONY: help demo test check bench crash soak fuzz spec dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,7 +37,7 @@ $(VENV)/.run: pyproject.toml server/pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Adding the test tools ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev]' --editable './server[lora]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev,bench]' --editable './server[lora,kolors]'
 	@touch $@
 
 demo: $(VENV)/.run
@@ -44,9 +49,19 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-bench: $(VENV)/.run
+bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks.roundtrip --json benchmarks/results/roundtrip.json
 	@$(BIN)/python -m benchmarks.flow_control --json benchmarks/results/flow_control.json
+	@$(BIN)/python -m benchmarks.journal --json benchmarks/results/journal.json
+	@$(BIN)/python -m benchmarks.deep_queue --json benchmarks/results/deep_queue.json
+	@$(BIN)/python -m benchmarks.scheduling --json benchmarks/results/scheduling.json --plots benchmarks/results
+
+crash: $(VENV)/.dev
+	@$(BIN)/python tests/faults/storm.py --kills $(KILLS)
+	@PIXWIRE_CRASH_REAL=1 $(BIN)/python -m pytest tests/faults/test_real_model.py
+
+soak: $(VENV)/.dev
+	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --engine $(ENGINE) --json benchmarks/results/soak.json
 
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
