@@ -1,6 +1,6 @@
 """Train the built-in model from nothing but drawn scenes.
 
-    python -m pixwire_server.builtin_model.training --out DIR                     # a CPU, about two hours
+    python -m pixwire_server.builtin_model.training --out DIR                     # a CPU, about five hours
     python -m pixwire_server.builtin_model.training --out DIR --device cuda --vae-batch 128 --unet-batch 512
 
 Stages: scenes (drawn to files), vae, text (the text encoder, on prompts alone), latents, prompts, unet, polish (the
