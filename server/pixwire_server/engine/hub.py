@@ -8,6 +8,7 @@ The whole of it runs under `no_grad`: pipelines enter and leave it themselves, i
 the wrong mode for each other if it were ever on. For the same reason nothing here may enter `autocast`.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from greenlet import greenlet  # type: ignore[import-untyped]  # it ships none
 
+from pixwire_server.engine.decode_lane import DecodeLane
 from pixwire_server.engine.encode_cache import EncodeCache
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import ENDED, Call, Request, RequestCancelled, StepMoment
@@ -63,6 +65,7 @@ class Hub:
         self._residents: dict[int, tuple[Request, greenlet]] = {}
         self._orders = itertools.count()
         self._streak = Streak()
+        self._decodes = DecodeLane()
 
     @property
     def resident(self) -> int:
@@ -103,7 +106,8 @@ class Hub:
         if not group:
             return False
         self._streak = self._streak.then(group[0].stage)
-        with torch.no_grad():
+        lane = self._decodes.taken(group) if group[0].stage == DECODE else contextlib.nullcontext()
+        with torch.no_grad(), lane:
             self.runner.run(group)
             for call in group:
                 request, thread = self._residents[call.request.handle]
@@ -145,6 +149,7 @@ class Hub:
             return
         del self._residents[request.handle]
         request.clock.enter(ENDED)
+        request.end()
         self._leave(request)
         self._observer.ended(request)
 

@@ -78,6 +78,9 @@ class Request:
         self.result: Any = None
         self.error: Exception | None = None
         self.cancelled = False
+        self.stream: Any = None
+        """The stream of a GPU in which it makes its picture, if that is not the common one; see `decode_lane`."""
+        self._made: Any = None
         self._finite: list[torch.Tensor] = []
 
     @functools.cached_property
@@ -102,6 +105,8 @@ class Request:
         Raises NotFiniteError when the model returned NaN or infinity anywhere: pipelines clamp colours, so that such
         an answer would look like a black or white image. Waits for the device.
         """
+        if self._made is not None:
+            self._made.synchronize()
         images = as_tensor(self.result[0])
         self.watch(images)
         if not all(bool(finite) for finite in self._finite):
@@ -110,6 +115,11 @@ class Request:
                 "another seed, size or adapter may do, or the server's operator may choose a wider type (float32)"
             )
         return images
+
+    def end(self) -> None:
+        """Its pipeline has returned: what is under way in a stream of its own now is what its images wait for."""
+        if self.stream is not None:
+            self._made = self.stream.record_event()
 
     def took_part(self, sharers: int) -> None:
         """Account for one denoiser pass shared by `sharers` requests."""
