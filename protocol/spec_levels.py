@@ -16,7 +16,7 @@ NUMBERS = re.compile(r"([A-Z]{3})-(\d{3})(?:\.\.(\d{3}))?")
 # Level or option -> its ids, ranges included.
 LEVELS: Mapping[str, str] = {
     "L0": "",
-    "L1": "REQ-010..012 REQ-029 JOB-005..009 DRN-013",
+    "L1": "REQ-010..012 REQ-029 REQ-045 REQ-046 JOB-005..009 DRN-013",
     "L2": "FLW-001..013 KAL-002 LIM-003 LIM-009 REQ-013 REQ-021..027 REQ-038 JOB-012 JOB-015 JOB-020 JOB-021 "
     "SEC-003 DRN-012",
     "L3": "UPL-001..017 REQ-039 REQ-040 REQ-044 JOB-022..028 ADM-001..012 AUT-022 AUT-023",

@@ -34,6 +34,7 @@ from .errors import (
     ConnectionLost,
     DeadlineExceeded,
     Draining,
+    EmbeddedError,
     Forbidden,
     InvalidArgument,
     InvalidURL,
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from .aio.connecting import connect
     from .aio.job import AsyncEvents, AsyncJob
     from .core.many import Outcome
+    from .core.observe import CallRecord
+    from .embedding import embedded
     from .pipeline import Pipeline, PipelineOutput
     from .sources import ImageSource
     from .sync.client import Client
@@ -80,12 +83,14 @@ __all__ = [
     "AuthExpired",
     "AuthFailed",
     "AuthRequired",
+    "CallRecord",
     "CapacityError",
     "Client",
     "ConnectError",
     "ConnectionLost",
     "DeadlineExceeded",
     "Draining",
+    "EmbeddedError",
     "Event",
     "Events",
     "Forbidden",
@@ -125,6 +130,7 @@ __all__ = [
     "__version__",
     "arguments_of",
     "connect",
+    "embedded",
 ]
 
 # Loading asyncio takes as long as everything else here together, and not every program needs it.
@@ -132,6 +138,7 @@ _LAZY = {
     "AsyncClient": ".aio.client",
     "AsyncEvents": ".aio.job",
     "AsyncJob": ".aio.job",
+    "CallRecord": ".core.observe",
     "Client": ".sync.client",
     "Events": ".sync.job",
     "ImageSource": ".sources",
@@ -140,6 +147,7 @@ _LAZY = {
     "Pipeline": ".pipeline",
     "PipelineOutput": ".pipeline",
     "connect": ".aio.connecting",
+    "embedded": ".embedding",
 }
 
 

@@ -3,6 +3,7 @@
     PixwireError
     |- InvalidURL (ValueError)             the URL cannot be understood
     |- ConnectError (ConnectionError)      no usable connection came about
+    |- EmbeddedError                       a server of one's own did not start
     |- ConnectionLost (ConnectionError)    it broke while a call was under way, and no other one came about in time
     |- RequestTimeout (TimeoutError)       the caller's own limit passed
     |- ProtocolViolation                   the server does not keep to PXW/1
@@ -68,6 +69,10 @@ class ConnectError(PixwireError, ConnectionError):
         self.url = url
         self.reason = reason
         self.reached = reached
+
+
+class EmbeddedError(PixwireError):
+    """The server of `pixwire.embedded` is not installed, or did not start; the text holds the end of its log."""
 
 
 class ConnectionLost(PixwireError, ConnectionError):
@@ -353,6 +358,11 @@ def job_lost(job: str, reason: str, status: JobStatus | None) -> JobLost:
     error = JobLost(ErrorCode.JOB_NOT_FOUND, ErrorCode.JOB_NOT_FOUND.name, text)
     error.job, error.status = job, status
     return error
+
+
+def job_not_found(text: str) -> JobNotFound:
+    """The error for a job that nobody knows."""
+    return JobNotFound(ErrorCode.JOB_NOT_FOUND, ErrorCode.JOB_NOT_FOUND.name, text)
 
 
 def job_ended(status: JobStatus) -> JobEnded:

@@ -10,7 +10,13 @@ from .image import Image
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The job is in a new state (the first event of a watch says in which state it found the job)."""
+    """The job is in a new state (the first event of a watch says in which state it found the job). SPEC 8.17, 9.1.
+
+    Attributes:
+        job: the job's id.
+        seq: number of this state in the job's event sequence; a higher one is newer.
+        status: the job as it is now, the terminal state with images or error.
+    """
 
     job: str
     seq: int
@@ -31,13 +37,24 @@ class StateChange:
         """Denoising steps in all."""
         return self.status.steps
 
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """As those of `Progress`."""
+        return self.status.timesteps
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """`step` of `steps` denoising steps are done. Older ones that were not read yet are dropped: the latest counts.
 
-    `attempt` counts from 1; after a crash of the engine the job starts again from its first step, with the next
-    attempt.
+    Attributes:
+        job: the job's id.
+        seq: number of the state that the job is in.
+        step: denoising steps done.
+        steps: denoising steps in all.
+        attempt: counts from 1; after a crash of the engine the job starts again from its first step, with the next one.
+        timesteps: what the denoiser was called with in each of these steps, the first step first. Only for a watcher
+            who asked for them (`events(timesteps=True)`), and empty where the server does not know.
     """
 
     job: str
@@ -45,11 +62,25 @@ class Progress:
     step: int
     steps: int
     attempt: int = 1
+    timesteps: tuple[float, ...] = ()
+
+    @property
+    def timestep(self) -> float | None:
+        """That of the latest step, when it is known."""
+        return self.timesteps[-1] if self.timesteps else None
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What the image looks like after `step` of `steps`: small, rough, latest wins."""
+    """What the image looks like after `step` of `steps`: small, rough, latest wins. SPEC 8.18.
+
+    Attributes:
+        job: the job's id.
+        seq: number of the state that the job is in.
+        step: denoising steps done.
+        steps: denoising steps in all.
+        image: the preview, mostly a JPEG, with less pixels than the image will have.
+    """
 
     job: str
     seq: int

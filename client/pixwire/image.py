@@ -39,9 +39,11 @@ class Image:
     Attributes:
         data: the encoded image as a read-only view of the very buffer the socket was read into: no copy was made.
         media_type: "image/png", "image/jpeg", "image/webp", "image/avif" or "image/x-rgb8" (see `RAW`).
-        width, height: in pixels.
+        width: in pixels.
+        height: in pixels.
         seed: what to pass as `seed` (with `count` left out) to get the same image again, or None if not known.
-        job: the id of the job that made it; `index` its place among the images of that job.
+        job: the id of the job that made it.
+        index: its place among the images of that job, from 0.
         metadata: more about it: "etag", and "steps", "timings" and such where the server says so. What the file itself
             tells is its `recipe`.
     """
@@ -169,23 +171,47 @@ class Image:
         )
         return _restore, state
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows. PNG and JPEG go as they are; WebP and AVIF, which not every notebook knows, are left
+        to the browser, which does; raw pixels become PNG, if pillow is there.
+        """
+        bundle: dict[str, str] = {"text/plain": repr(self)}
+        if self.media_type in ("image/webp", "image/avif"):
+            source = f"data:{self.media_type};base64,{_base64(self.data)}"
+            bundle["text/html"] = f'<img width="{self.width}" height="{self.height}" src="{source}">'
+        elif (png := self._repr_png_()) is not None:
+            bundle["image/png"] = _base64(png)
+        elif (jpeg := self._repr_jpeg_()) is not None:
+            bundle["image/jpeg"] = _base64(jpeg)
+        return {
+            kind: value
+            for kind, value in bundle.items()
+            if (include is None or kind in include) and kind not in (exclude or ())
+        }
+
     def _repr_png_(self) -> _Bytes | None:
-        """What a notebook shows: what it cannot show itself is converted, if pillow is there."""
+        """For programs that know no bundles."""
         if self.media_type == "image/png":
             return self.bytes
-        if self.media_type == "image/jpeg":
+        if self.media_type != RAW:
             return None
         from io import BytesIO
 
         file = BytesIO()
         try:
             self.to_pil().save(file, "PNG")
-        except (ImportError, OSError):
+        except (ImportError, ValueError):  # no pillow; or fewer bytes than there should be
             return None
         return file.getvalue()
 
     def _repr_jpeg_(self) -> _Bytes | None:
         return self.bytes if self.media_type == "image/jpeg" else None
+
+
+def _base64(data: _Bytes | memoryview) -> str:
+    from base64 import standard_b64encode
+
+    return standard_b64encode(data).decode()
 
 
 def _restore(

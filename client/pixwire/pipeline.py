@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .errors import PixwireError, invalid
-from .events import Progress
+from .events import Preview
 from .image import Image
 from .sync.client import Client
 from .sync.job import Job
@@ -26,16 +26,18 @@ OUTPUTS = ("pil", "np", "pt")
 _IGNORED = ("enable_", "disable_", "set_progress_bar_config", "unload_")
 """Beginnings of methods that tell a local pipeline how to use its machine. The server knows that for itself."""
 
-StepCallback = Callable[["Pipeline", int, int | None, dict[str, Any]], Any]
+StepCallback = Callable[["Pipeline", int, float | None, dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineOutput:
     """What a call returns, as a diffusers pipeline does.
 
-    images: a list of PIL images, or an array (float32, 0 to 1, images x height x width x 3), or a tensor (images x 3 x
-        height x width). nsfw_content_detected: None, nothing looks for it. results: the same as `pixwire.Image`, which
-        knows seed, steps and timings.
+    Attributes:
+        images: a list of PIL images, or an array (float32, 0 to 1, images x height x width x 3), or a tensor (images x
+            3 x height x width).
+        nsfw_content_detected: None; nothing looks for it.
+        results: the same as `pixwire.Image`, which knows seed, steps and timings.
     """
 
     images: Any
@@ -96,9 +98,9 @@ class Pipeline:
         generator: a `torch.Generator`, of which the seed is taken, or a list with one for each image; `seed` is the
             same without torch. With one seed for several images, image i is made with seed + i (diffusers draws them
             all from one generator, so only the first is the same).
-        callback_on_step_end: called as `callback(pipe, step, None, {})` after each denoising step of the first prompt;
-            the timestep is not known here, and there are no tensors to change. `pipe._interrupt = True` in it, an
-            exception from it and Ctrl-C cancel the jobs.
+        callback_on_step_end: called as `callback(pipe, step, timestep, {})` after each denoising step of the first
+            prompt; the timestep is a number, or None where the server does not know it (any more), and there are no
+            tensors to change. `pipe._interrupt = True` in it, an exception from it and Ctrl-C cancel the jobs.
         submit: more arguments of `Client.submit`: priority, deadline, tags, adapters, ...
 
         Returns a PipelineOutput, or `(images, None)` when not `return_dict`. Raises as `Client.generate` does.
@@ -144,13 +146,17 @@ class Pipeline:
 
     def _follow(self, job: Job, callback: StepCallback, timeout: float | None) -> None:
         told = 0
-        with job.events(timeout=timeout) as events:
+        with job.events(timesteps=True, timeout=timeout) as events:
             for event in events:
-                for step in range(told, event.step if isinstance(event, Progress) else told):
-                    callback(self, step, None, {})
+                if isinstance(event, Preview):
+                    continue
+                for step in range(told, event.step):
+                    known = step < len(event.timesteps)
+                    callback(self, step, event.timesteps[step] if known else None, {})
                     told = step + 1
                     if self._interrupt:
                         job.cancel("the callback wants no more", timeout=CANCEL_SECONDS)
+                        return
 
     @staticmethod
     def _cancel(jobs: Sequence[Job]) -> None:

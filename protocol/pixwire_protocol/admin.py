@@ -94,10 +94,12 @@ class AdminResult:
         return cls(**known)
 
 
-_RESULT: Final[Fields] = {
-    "paused": (bool, False),
-    "draining": (bool, False),
-    "cancelled": (int, False),
-    "job": (str, False),
-    "model": (dict, False),
-}
+_RESULT: Final = Fields(
+    {
+        "paused": (bool, False),
+        "draining": (bool, False),
+        "cancelled": (int, False),
+        "job": (str, False),
+        "model": (dict, False),
+    }
+)

@@ -94,7 +94,7 @@ class Codec:
                 raise LocalProtocolError(f"{self.spec.name}: payload must be 8 bytes, not {len(payload)}")
             return b"", payload
         if self.has_body:
-            head = pack_map(message.body)
+            head = message.body if type(message.body) is bytes else pack_map(message.body)
         elif self.has_map:
             head = pack_map(self._head(message))
         else:

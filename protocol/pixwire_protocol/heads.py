@@ -179,7 +179,7 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (
         "job", "kind", "state", "seq", "attempt", "step", "steps", "seed",
         "queue_position", "artifacts", "error", "timings", "engine", "params", "attachments", "traceparent",
-        "retain_ms", "priority", "tags", "eta_ms", "deadline_ms", "duplicate", "event",
+        "retain_ms", "priority", "tags", "eta_ms", "deadline_ms", "timesteps", "duplicate", "event",
     ),
     "artifact": (
         "artifact", "etag", "size", "media_type", "width", "height", "seed",
@@ -192,7 +192,7 @@ BODIES: Final[Mapping[str, tuple[str, ...]]] = {
         "height", "seed",
     ),
     "progress": (
-        "job", "seq", "event", "attempt", "step", "steps",
+        "job", "seq", "event", "attempt", "step", "steps", "timesteps",
     ),
     "list": (
         "what", "models", "jobs", "next",

@@ -8,9 +8,18 @@ from pixwire_protocol.forms import show
 from pixwire_protocol.registry import ErrorCode
 
 Map = Mapping[str, Any]
-Fields = Mapping[str, tuple[type, bool]]
-"""Field -> (type on the wire, required). Numbers are never negative here."""
 Part = TypeVar("Part")
+
+
+class Fields(dict[str, tuple[type, bool]]):
+    """Field -> (type on the wire, required). Numbers are never negative here."""
+
+    __slots__ = ("required",)
+
+    def __init__(self, table: Mapping[str, tuple[type, bool]]) -> None:
+        super().__init__(table)
+        self.required = tuple(name for name, (_, required) in table.items() if required)
+
 
 _KINDS: Final[Mapping[type, str]] = {
     int: "an integer from 0",
@@ -30,16 +39,19 @@ def checked(values: Any, table: Fields, what: str) -> dict[str, Any]:
     if type(values) is not dict:
         raise wrong(what, what, values, "a map")
     known: dict[str, Any] = {}
-    for name, (kind, required) in table.items():
-        value = values.get(name)
-        if value is None:
-            if required:
-                raise wrong(what, name, None, _KINDS[kind])
+    for name, value in values.items():
+        field = table.get(name)
+        if field is None or value is None:
             continue
-        given = type(value)
-        if (given is not kind and not (kind is float and given is int)) or (given in (int, float) and value < 0):
+        kind, given = field[0], type(value)
+        if given is not kind and not (kind is float and given is int):
+            raise wrong(what, name, value, _KINDS[kind])
+        if (given is int or given is float) and value < 0:
             raise wrong(what, name, value, _KINDS[kind])
         known[name] = value
+    for name in table.required:
+        if name not in known:
+            raise wrong(what, name, None, _KINDS[table[name][0]])
     return known
 
 
@@ -47,6 +59,13 @@ def strings(values: list[Any], what: str, name: str) -> tuple[str, ...]:
     """The entries of a received array of strings. Raises RemoteProtocolError(BAD_HEAD)."""
     if not all(type(value) is str for value in values):
         raise wrong(what, name, values, "an array of strings")
+    return tuple(values)
+
+
+def numbers(values: list[Any], what: str, name: str) -> tuple[float, ...]:
+    """The entries of a received array of numbers. Raises RemoteProtocolError(BAD_HEAD)."""
+    if not all(type(value) in (int, float) for value in values):
+        raise wrong(what, name, values, "an array of numbers")
     return tuple(values)
 
 

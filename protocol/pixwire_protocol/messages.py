@@ -228,6 +228,13 @@ class Result:
 
 
 @record
+class PackedResult:
+    """A Result to be sent whose body is packed already (packed_map.py). Never received."""
+
+    body: bytes
+
+
+@record
 class Event:
     """Something happened to the watched job: body["event"] is "state" (never lost) or "progress" (lossy) (SPEC 9)."""
 
@@ -251,7 +258,7 @@ class Preview:
 Request = Submit | Status | Cancel | Watch | List | Admin | Fetch
 Message = (
     Hello | Welcome | Auth | AuthOk | Ping | Pong | Error | GoAway | Reset
-    | Request | Data | Credit | Result | Event | Preview
+    | Request | Data | Credit | Result | PackedResult | Event | Preview
 )  # fmt: skip
 
 
@@ -279,7 +286,10 @@ _CLASSES: Final[Mapping[str, type]] = {
     "PREVIEW": Preview,
 }
 CODECS: Final[Mapping[str, Codec]] = {name: Codec(_CLASSES[name], spec) for name, spec in MESSAGES.items()}
-_BY_CLASS: Final[Mapping[type, Codec]] = {codec.cls: codec for codec in CODECS.values()}
+_BY_CLASS: Final[Mapping[type, Codec]] = {
+    **{codec.cls: codec for codec in CODECS.values()},
+    PackedResult: CODECS["RESULT"],
+}
 _BY_TYPE: Final[Mapping[tuple[int, bool], Codec]] = {(codec.type, bool(codec.ack)): codec for codec in CODECS.values()}
 _ACKED: Final = frozenset(codec.type for codec in CODECS.values() if codec.ack)
 
@@ -298,11 +308,12 @@ def encode_within(message: Message, stream: int, flags: int, limit: int) -> tupl
     codec = _BY_CLASS[type(message)]
     head, tail = codec.encode(message)
     tail_size = len(tail) if type(tail) is bytes else memoryview(tail).nbytes
-    length = len(head) + tail_size
+    head_size = len(head)
+    length = head_size + tail_size
     if length > limit:
         problem = f"{codec.spec.name} of {length} bytes exceeds the limit of {limit} (SPEC 11)"
         raise MessageTooLargeError(f"{problem}; send less, or have the peer raise max_frame")
-    header = pack_header(codec.type, flags | codec.ack, stream, len(head), tail_size)
+    header = pack_header(codec.type, flags | codec.ack, stream, head_size, tail_size)
     if tail_size == 0:
         return [header + head], length + HEADER_SIZE
     if tail_size <= SMALL_TAIL:

@@ -6,23 +6,25 @@ from typing import Any, Final
 from pixwire_protocol.heads import BODIES
 from pixwire_protocol.maps import Fields, Map, checked, strings, wrong
 
-_MODEL: Final[Fields] = {
-    "name": (str, True),
-    "default": (bool, True),
-    "pipeline": (str, True),
-    "kinds": (list, True),
-    "attachments": (list, True),
-    "defaults": (dict, True),
-    "limits": (dict, True),
-    "media_types": (list, True),
-    "state": (str, False),
-    "bytes": (int, False),
-    "adapters": (list, False),
-    "pinned": (bool, False),
-    "device": (str, False),
-    "dtype": (str, False),
-    "message": (str, False),
-}
+_MODEL: Final = Fields(
+    {
+        "name": (str, True),
+        "default": (bool, True),
+        "pipeline": (str, True),
+        "kinds": (list, True),
+        "attachments": (list, True),
+        "defaults": (dict, True),
+        "limits": (dict, True),
+        "media_types": (list, True),
+        "state": (str, False),
+        "bytes": (int, False),
+        "adapters": (list, False),
+        "pinned": (bool, False),
+        "device": (str, False),
+        "dtype": (str, False),
+        "message": (str, False),
+    }
+)
 _LISTS: Final = ("kinds", "attachments", "media_types", "adapters")
 _NUMBERS: Final = {name: BODIES[f"model_{name}"] for name in ("defaults", "limits")}
 _OPTIONAL_NUMBERS: Final = ("strength",)
@@ -30,20 +32,24 @@ _OPTIONAL_NUMBERS: Final = ("strength",)
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model in a list (SPEC 8).
+    """A model in a list. SPEC 8.12. What older servers do not say has the defaults.
 
-    name         what the parameter `model` calls it; default: it runs when no model is named
-    pipeline     its family, for humans
-    kinds, attachments, media_types   what it can do, which attachments it understands, what it can make
-    defaults     steps, guidance_scale, width, height where parameters are absent; strength where it has one
-    limits       size_multiple, max_width, max_height, max_steps, max_count
-    state        loaded | loading | available | failed; message = why it failed
-    bytes        memory that it takes while it is loaded
-    adapters     the names that the parameter `adapters` may have
-    pinned       whether it stays loaded when room is short
-    device, dtype  where it runs and in which number format; empty when not known
-
-    What older servers do not say has the defaults.
+    Attributes:
+        name: what the parameter `model` calls it.
+        default: whether it runs when no model is named.
+        pipeline: its family, for people.
+        kinds: what it can do: "txt2img", "img2img", "inpaint".
+        attachments: the pictures that it understands: "image", "mask", "control", "style".
+        defaults: `steps`, `guidance_scale`, `width`, `height` where parameters are absent; `strength` where it has one.
+        limits: `size_multiple`, `max_width`, `max_height` (pixels), `max_steps`, `max_count`.
+        media_types: what it can make.
+        state: "loaded", "loading", "available" (loaded when somebody asks for it) or "failed".
+        bytes: memory that it takes while it is loaded.
+        adapters: the names that the parameter `adapters` may have.
+        pinned: whether it stays loaded when room is short.
+        device: where it runs; empty when not known.
+        dtype: in which number format; empty when not known.
+        message: why it failed.
     """
 
     name: str

@@ -12,6 +12,7 @@ Frames of one stream never overtake each other, except that lossless ones drop t
 """
 
 from collections import deque
+from typing import Final
 
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.flow import SendWindow
@@ -19,7 +20,10 @@ from pixwire_protocol.header import Buffer, pack_header
 from pixwire_protocol.messages import DATA_TYPE, SMALL_TAIL, Credit, encode
 from pixwire_protocol.registry import ErrorCode, Flag
 from pixwire_protocol.settings import Settings
+from pixwire_protocol.states import StreamState
 from pixwire_protocol.streams import Bulk, Frames, Stream
+
+_CLOSED: Final = StreamState.CLOSED  # used for every reply: a global is quicker than a member of its enum
 
 
 class Outbox:
@@ -169,7 +173,7 @@ class Outbox:
             budget -= size
             out += buffers
             owner.queued -= 1
-            if owner.done:
+            if owner.state is _CLOSED and owner.done:
                 self.done.append(owner)
         if not self._replies:  # else DATA could overtake its own announcement
             while self._lossy and budget > 0:

@@ -220,60 +220,68 @@ class Overview:
         )
 
 
-_QUEUE: Final[Fields] = dict.fromkeys(("high", "normal", "low", "oldest_ms", "limit"), (int, True))
-_JOB: Final[Fields] = {
-    "job": (str, True),
-    "principal": (str, True),
-    "kind": (str, True),
-    "model": (str, True),
-    "state": (str, True),
-    "priority": (str, True),
-    "step": (int, True),
-    "steps": (int, True),
-    "age_ms": (int, True),
-    "eta_ms": (int, False),
-    NUMBER_KEY: (int, False),
-    "tags": (list, False),
-}
-_FAILED: Final[Fields] = {
-    "job": (str, True),
-    "principal": (str, True),
-    "kind": (str, True),
-    "model": (str, True),
-    "state": (str, True),
-    "error": (str, True),
-    "message": (str, True),
-    "ended_ms": (int, True),
-    "tags": (list, False),
-}
-_ENGINE: Final[Fields] = {
-    "state": (str, True),
-    "restarts": (int, True),
-    "resident": (int, True),
-    "parked": (int, True),
-    "passes": (int, True),
-    "rows": (float, False),
-    "step_ms": (float, False),
-    "images_per_minute": (float, True),
-}
-_MODEL: Final[Fields] = {"name": (str, True), "state": (str, True), "bytes": (int, False)}
-_PRINCIPAL: Final[Fields] = {"principal": (str, True), "queued": (int, True), "running": (int, True)}
-_COST: Final[Fields] = {"error_p50": (float, False), "error_p90": (float, False), "slack": (float, True)}
-_OVERVIEW: Final[Fields] = {
-    "paused": (bool, True),
-    "reason": (str, False),
-    "draining": (bool, True),
-    "uptime_ms": (int, True),
-    "connections": (int, True),
-    "queue": (dict, True),
-    "running": (list, True),
-    "waiting": (list, True),
-    "failed": (list, True),
-    "engine": (dict, True),
-    "models": (list, True),
-    "principals": (list, True),
-    "cost": (dict, True),
-}
+_QUEUE: Final = Fields(dict.fromkeys(("high", "normal", "low", "oldest_ms", "limit"), (int, True)))
+_JOB: Final = Fields(
+    {
+        "job": (str, True),
+        "principal": (str, True),
+        "kind": (str, True),
+        "model": (str, True),
+        "state": (str, True),
+        "priority": (str, True),
+        "step": (int, True),
+        "steps": (int, True),
+        "age_ms": (int, True),
+        "eta_ms": (int, False),
+        NUMBER_KEY: (int, False),
+        "tags": (list, False),
+    }
+)
+_FAILED: Final = Fields(
+    {
+        "job": (str, True),
+        "principal": (str, True),
+        "kind": (str, True),
+        "model": (str, True),
+        "state": (str, True),
+        "error": (str, True),
+        "message": (str, True),
+        "ended_ms": (int, True),
+        "tags": (list, False),
+    }
+)
+_ENGINE: Final = Fields(
+    {
+        "state": (str, True),
+        "restarts": (int, True),
+        "resident": (int, True),
+        "parked": (int, True),
+        "passes": (int, True),
+        "rows": (float, False),
+        "step_ms": (float, False),
+        "images_per_minute": (float, True),
+    }
+)
+_MODEL: Final = Fields({"name": (str, True), "state": (str, True), "bytes": (int, False)})
+_PRINCIPAL: Final = Fields({"principal": (str, True), "queued": (int, True), "running": (int, True)})
+_COST: Final = Fields({"error_p50": (float, False), "error_p90": (float, False), "slack": (float, True)})
+_OVERVIEW: Final = Fields(
+    {
+        "paused": (bool, True),
+        "reason": (str, False),
+        "draining": (bool, True),
+        "uptime_ms": (int, True),
+        "connections": (int, True),
+        "queue": (dict, True),
+        "running": (list, True),
+        "waiting": (list, True),
+        "failed": (list, True),
+        "engine": (dict, True),
+        "models": (list, True),
+        "principals": (list, True),
+        "cost": (dict, True),
+    }
+)
 
 
 def _to_map(part: Any) -> dict[str, Any]:

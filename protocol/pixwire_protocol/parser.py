@@ -224,7 +224,9 @@ class FrameParser:
             end = position + length
             if end <= len(data):
                 head_end = position + head_size
-                tail: Buffer = data[head_end:end] if end - head_end <= SMALL_TAIL else memoryview(data)[head_end:end]
+                tail: Buffer = b""
+                if head_end < end:
+                    tail = data[head_end:end] if end - head_end <= SMALL_TAIL else memoryview(data)[head_end:end]
                 self._receiver.on_frame(data[position:head_end], tail, False)
                 return end
             # The length was accepted: at most max_frame, the memory we declared we would spend on one frame.

@@ -5,10 +5,13 @@ Depth, entries, values, string and bin lengths are limited. This module knows no
 
 Two facts about the decoder shape the code: it preallocates what an array claims (64 KiB of nested `dc ff ff` would
 cost 67 MiB), and it nests 1,000 levels deep. So a map that could be deep or large is walked by `_survey` first.
-Almost every head is small and nearly flat; it is recognised by one translate() and goes straight to the decoder.
+Almost every head is small and nearly flat. It is recognised by the bytes in it that may begin something else than a
+string, an integer or a truth value (one translate() finds them) and goes straight to the decoder; what comes out needs
+no second look when none of these bytes can begin a bin, an ext type or a number that is not finite.
 """
 
 import math
+import re
 from typing import Any, Final, NoReturn
 
 import msgpack  # type: ignore[import-untyped]
@@ -32,6 +35,13 @@ _PACK_SIZE: Final = 1024
 _CONTAINERS: Final = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _LOOK_CLOSER: Final = _CONTAINERS | frozenset([*range(0xC4, 0xCC), *range(0xD4, 0xD9)])
 _PLAIN: Final = bytes(byte for byte in range(256) if byte not in _LOOK_CLOSER)
+_NO_LEAVES: Final = bytes(_CONTAINERS) + b"\xcb"  # these, of all in _LOOK_CLOSER, are looked at otherwise
+_SMALL: Final = min(BIN, ENTRIES, STR)
+"""Bytes in which no limit on lengths and entries can be exceeded: the decoder refuses counts above the data's size."""
+_DECODABLE: Final = 4 * DEPTH
+"""Levels that the decoder may be shown within _SMALL bytes: it preallocates at most 8 KiB for each."""
+_NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""A float64 that is infinite or no number; or, seldom, bytes within something else that look like it."""
 
 # Type byte -> (bytes of the length field, bytes of the body) for everything that is no container and no fix type.
 _SIZES: Final = {
@@ -64,19 +74,20 @@ _STRICT: Final[dict[str, Any]] = {
 
 def unpack_map(data: bytes) -> Map:
     """The one map in data. Raises RemoteProtocolError(BAD_HEAD) for anything else, and nothing else (SPEC 5)."""
-    marks = len(data.translate(None, _PLAIN))
-    if marks > DEPTH or len(data) > VALUES:
+    marks = data.translate(None, _PLAIN)
+    few, small = len(marks) <= DEPTH, len(data) <= _SMALL
+    if len(data) > VALUES or not (few or (small and len(marks) <= _DECODABLE)):
         # Fewer marks than levels cannot nest too deep; fewer bytes than values cannot hold too many.
         _survey(data)
+    plain = small and not marks.translate(None, _NO_LEAVES) and _NOT_FINITE.search(data) is None
     try:
-        # The decoder refuses every count above len(data) by itself, and strict_map_key is its default.
-        value = msgpack.unpackb(data) if marks <= 1 and len(data) <= BIN else msgpack.unpackb(data, **_STRICT)
+        value = msgpack.unpackb(data) if plain else msgpack.unpackb(data, **_STRICT)  # strict_map_key is its default
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         # The decoder has many ways to say no (UnicodeDecodeError, ExtraData, FormatError, StackError ...): one for us.
         raise _bad(f"not one valid msgpack map: {type(error).__name__}: {error}") from error
     if type(value) is not dict:
         raise _bad(f"must be a map, is {_kind(value)}")
-    if marks > 1:
+    if not (plain and few):
         _check(value)
     return value
 
@@ -148,21 +159,23 @@ def _survey(data: bytes) -> None:
             return
 
 
-def _check(value: Any) -> None:
-    """Refuses non-string keys, non-finite floats and foreign types anywhere inside; depth is bounded already."""
-    if type(value) is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise _bad(f"map keys must be strings, one is {_kind(key)}")
-            if type(item) not in _SIMPLE:
-                _check(item)
-    elif type(value) is list or type(value) is tuple:
-        for item in value:
-            if type(item) not in _SIMPLE:
-                _check(item)
-    elif type(value) is float:
+def _check(value: Any, levels: int = DEPTH) -> None:
+    """Refuses non-string keys, non-finite floats, foreign types and more than `levels` levels anywhere inside."""
+    kind = type(value)
+    if kind is float:
         if not math.isfinite(value):
             raise _bad("floats must be finite")
+    elif kind is dict or kind is list or kind is tuple:
+        if not levels:
+            raise _bad(f"nested more than {DEPTH} levels")
+        if kind is dict:
+            for key in value:
+                if type(key) is not str:
+                    raise _bad(f"map keys must be strings, one is {_kind(key)}")
+            value = value.values()
+        for item in value:
+            if type(item) not in _SIMPLE:
+                _check(item, levels - 1)
     elif not isinstance(value, str | int):  # enums are strings and integers
         raise _bad(f"values of type {_kind(value)} cannot travel")
 

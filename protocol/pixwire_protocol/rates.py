@@ -52,7 +52,8 @@ class Bucket:
 
     def take(self, n: int, now: float) -> bool:
         """Take n tokens. False when there are not so many: then none is taken."""
-        self._refill(now)
+        if now > self._at:
+            self._refill(now)
         if n > self.tokens:
             return False
         self.tokens -= n

@@ -12,17 +12,20 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
-    """A frozen slots dataclass. Fields need plain defaults: with a default_factory the constructor stays as it was."""
+    """A frozen slots dataclass whose fields are all arguments, without a __post_init__."""
     made: Any = dataclass(frozen=True, slots=True)(cls)
-    parts = fields(made)
-    if any(part.default_factory is not MISSING for part in parts):
-        return made  # type: ignore[no-any-return]
-    names: dict[str, Any] = {f"set_{part.name}": getattr(made, part.name).__set__ for part in parts}
-    names |= {f"default_{part.name}": part.default for part in parts}
-    arguments = [
-        part.name if part.default is MISSING else f"{part.name}=default_{part.name}" for part in parts
-    ]  # fmt: skip
-    lines = [f"    set_{part.name}(self, {part.name})" for part in parts]
+    names: dict[str, Any] = {"MISSING": MISSING}
+    arguments, lines = [], []
+    for part in fields(made):
+        name = part.name
+        names |= {f"set_{name}": getattr(made, name).__set__, f"default_{name}": part.default}
+        value = name
+        if part.default_factory is not MISSING:
+            names |= {f"default_{name}": MISSING, f"make_{name}": part.default_factory}
+            value = f"make_{name}() if {name} is MISSING else {name}"
+        is_required = part.default is part.default_factory is MISSING
+        arguments.append(name if is_required else f"{name}=default_{name}")
+        lines.append(f"    set_{name}(self, {value})")
     source = f"def __init__(self, {', '.join(arguments)}):\n" + "\n".join(lines)
     exec(compile(source, f"<record {cls.__name__}>", "exec"), names)  # noqa: S102 - as dataclass itself does
     made.__init__ = names["__init__"]

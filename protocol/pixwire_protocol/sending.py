@@ -22,6 +22,7 @@ from pixwire_protocol.messages import (
     AuthOk,
     Event,
     Message,
+    PackedResult,
     Ping,
     Preview,
     Request,
@@ -51,6 +52,7 @@ from pixwire_protocol.streams import Frames, Stream
 # Message class -> what sending it does to a stream, without and with END. None: not possible.
 _SENDABLE: Mapping[type, tuple[StreamInput | None, StreamInput | None]] = {
     Result: (StreamInput.RESULT, StreamInput.RESULT_END),
+    PackedResult: (StreamInput.RESULT, StreamInput.RESULT_END),
     Event: (StreamInput.EVENT, StreamInput.EVENT_END),
     Preview: (StreamInput.PREVIEW, None),
 }
@@ -137,10 +139,10 @@ class Sending:
             return False
         kind = type(message)
         happened = _SENDABLE.get(kind, _NOT_SENDABLE)[end]
-        lossy = kind is Preview or (type(message) is Event and message.body.get("event") == "progress")
+        lossy = kind is Preview or (kind is Event and message.body.get("event") == "progress")  # type: ignore[union-attr]
         if happened is None or (lossy and end):
             raise LocalProtocolError(f"{kind.__name__}{' with END' if end else ''} cannot be sent on a stream (SPEC 7)")
-        state = self._next(found, happened)
+        state = found.table[found.state].get(happened) or self._next(found, happened)
         frames = encode_within(message, stream, _END if end else 0, machine.max_frame)
         found.state = state
         if found.upload is not None and found.upload is not _ANSWERED:

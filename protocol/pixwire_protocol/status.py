@@ -4,14 +4,14 @@ Shared vocabulary of doors, jobs and clients. `from_map` ignores unknown keys, s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from pixwire_protocol.attachments import Attachment, attachments_from, attachments_problem
 from pixwire_protocol.forms import is_job_id
-from pixwire_protocol.maps import Fields, Map, checked, each, strings, wrong
+from pixwire_protocol.maps import Fields, Map, checked, each, numbers, strings, wrong
 from pixwire_protocol.model_info import ModelInfo as ModelInfo  # what is listed beside the jobs
+from pixwire_protocol.record import record
 from pixwire_protocol.registry import LIMITS
 
 LOW: Final = "low"
@@ -50,9 +50,19 @@ JOB_TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ArtifactInfo:
-    """One image a job made: its index, its exact identity (etag), size in bytes and how to make it again (seed)."""
+    """One image a job made. SPEC 8.16.
+
+    Attributes:
+        artifact: its index among the images of the job, from 0.
+        etag: its exact identity; FETCH may name it, so that nothing else is delivered.
+        size: bytes of the encoded image.
+        media_type: how it is encoded, e.g. "image/png".
+        width: pixels.
+        height: pixels.
+        seed: makes it again, with a count of one.
+    """
 
     artifact: int
     etag: str
@@ -72,9 +82,16 @@ class ArtifactInfo:
         return cls(**checked(values, _ARTIFACT, "artifact"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobError:
-    """Why a job failed: a code of the error registry, its name, a sentence, and whether to try again (SPEC 10)."""
+    """Why a job ended without an image. SPEC 10.
+
+    Attributes:
+        code: the number in the error registry.
+        name: its name, e.g. "PIPELINE_ERROR".
+        message: a sentence for people; never parse it.
+        retry: "no" (a new job would fail, too), "same_id" or "after": trying again may help.
+    """
 
     code: int
     name: str
@@ -91,20 +108,33 @@ class JobError:
         return cls(**checked(values, _ERROR, "error"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobStatus:
-    """A job at one moment.
+    """A job at one moment. SPEC 8.16, 9.
 
-    seq       number of this state in the job's event sequence, from 1; a higher seq is newer
-    attempt   1 for the first run, +1 for every run after a lost worker
-    steps     denoising steps in all, 0 until known; step = done so far
-    queue_position  about which place in the order of starts, 1 = next; None when not queued
-    timings   milliseconds by phase; engine = passes and pass_share
-    params, attachments  what was submitted, only in the answer to STATUS
-    traceparent, priority, tags  those of the SUBMIT
-    retain_ms how long the results of a job that has ended stay, from now
-    eta_ms    about how long until it has ended, from now; deadline_ms = what is left of timeout_ms; None in terminal
-              states
+    Attributes:
+        job: its id.
+        kind: "txt2img", "img2img" or "inpaint".
+        state: where it is in its life.
+        seq: number of this state in the job's event sequence, from 1; a higher one is newer.
+        attempt: 1 for the first run, one more for every run after a lost engine.
+        step: denoising steps done in this attempt.
+        steps: denoising steps in all; 0 until known.
+        seed: the seed of its first image, also where the server drew it.
+        queue_position: about which place in the order of starts, 1 = next; None when not queued.
+        artifacts: its images, once it has succeeded.
+        error: why it ended without an image; None in every other state.
+        timings: milliseconds by phase.
+        engine: `passes`, and `pass_share`, its part of the passes that it shared.
+        params: what was submitted; only in the answer to STATUS.
+        attachments: the pictures that were submitted; only in the answer to STATUS.
+        traceparent: that of the SUBMIT.
+        retain_ms: how long the results of a job that has ended stay, from now.
+        priority: that of the SUBMIT.
+        tags: those of the SUBMIT.
+        eta_ms: about how long until it has ended, from now; None in terminal states.
+        deadline_ms: what is left of its deadline; None without one, and in terminal states.
+        timesteps: what the denoiser was called with, one for each step done; only for a watcher who asked for them.
     """
 
     job: str
@@ -128,6 +158,7 @@ class JobStatus:
     tags: tuple[str, ...] = ()
     eta_ms: int | None = None
     deadline_ms: int | None = None
+    timesteps: tuple[float, ...] = ()
 
     def to_map(self) -> dict[str, Any]:
         """The status map; what is None, empty or normal is left out."""
@@ -164,6 +195,8 @@ class JobStatus:
             result["eta_ms"] = self.eta_ms
         if self.deadline_ms is not None:
             result["deadline_ms"] = self.deadline_ms
+        if self.timesteps:
+            result["timesteps"] = list(self.timesteps)
         return result
 
     @classmethod
@@ -181,14 +214,27 @@ class JobStatus:
             known["attachments"] = attachments_from(known["attachments"])
         if "tags" in known:
             known["tags"] = strings(known["tags"], "status", "tags")
+        if "timesteps" in known:
+            known["timesteps"] = numbers(known["timesteps"], "status", "timesteps")
         return cls(**known)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobSummary:
-    """A job in a list (SPEC 8): artifacts is their number, age_ms the time since it was accepted.
+    """A job in a list. SPEC 8.12.
 
-    priority, tags  those of the SUBMIT; model = the name of the model, None when the server does not say
+    Attributes:
+        job: its id.
+        kind: "txt2img", "img2img" or "inpaint".
+        state: where it is in its life.
+        seq: number of this state in its event sequence.
+        step: denoising steps done.
+        steps: denoising steps in all; 0 until known.
+        artifacts: how many images it has.
+        age_ms: milliseconds since it was accepted.
+        priority: that of the SUBMIT.
+        tags: those of the SUBMIT.
+        model: the name of its model; None when the server does not say.
     """
 
     job: str
@@ -220,52 +266,60 @@ class JobSummary:
         return cls(**known)
 
 
-_ARTIFACT: Final[Fields] = {
-    "artifact": (int, True),
-    "etag": (str, True),
-    "size": (int, True),
-    "media_type": (str, True),
-    "width": (int, True),
-    "height": (int, True),
-    "seed": (int, True),
-}
-_ERROR: Final[Fields] = {"code": (int, True), "name": (str, True), "message": (str, True), "retry": (str, False)}
-_STATUS: Final[Fields] = {
-    "job": (str, True),
-    "kind": (str, True),
-    "state": (str, True),
-    "seq": (int, True),
-    "attempt": (int, False),
-    "step": (int, False),
-    "steps": (int, False),
-    "seed": (int, False),
-    "queue_position": (int, False),
-    "artifacts": (list, False),
-    "error": (dict, False),
-    "timings": (dict, False),
-    "engine": (dict, False),
-    "params": (dict, False),
-    "attachments": (list, False),
-    "traceparent": (str, False),
-    "retain_ms": (int, False),
-    "priority": (str, False),
-    "tags": (list, False),
-    "eta_ms": (int, False),
-    "deadline_ms": (int, False),
-}
-_SUMMARY: Final[Fields] = {
-    "job": (str, True),
-    "kind": (str, True),
-    "state": (str, True),
-    "seq": (int, True),
-    "step": (int, True),
-    "steps": (int, True),
-    "artifacts": (int, True),
-    "age_ms": (int, True),
-    "priority": (str, False),
-    "tags": (list, False),
-    "model": (str, False),
-}
+_ARTIFACT: Final = Fields(
+    {
+        "artifact": (int, True),
+        "etag": (str, True),
+        "size": (int, True),
+        "media_type": (str, True),
+        "width": (int, True),
+        "height": (int, True),
+        "seed": (int, True),
+    }
+)
+_ERROR: Final = Fields({"code": (int, True), "name": (str, True), "message": (str, True), "retry": (str, False)})
+_STATUS: Final = Fields(
+    {
+        "job": (str, True),
+        "kind": (str, True),
+        "state": (str, True),
+        "seq": (int, True),
+        "attempt": (int, False),
+        "step": (int, False),
+        "steps": (int, False),
+        "seed": (int, False),
+        "queue_position": (int, False),
+        "artifacts": (list, False),
+        "error": (dict, False),
+        "timings": (dict, False),
+        "engine": (dict, False),
+        "params": (dict, False),
+        "attachments": (list, False),
+        "traceparent": (str, False),
+        "retain_ms": (int, False),
+        "priority": (str, False),
+        "tags": (list, False),
+        "eta_ms": (int, False),
+        "deadline_ms": (int, False),
+        "timesteps": (list, False),
+    }
+)
+_SUMMARY: Final = Fields(
+    {
+        "job": (str, True),
+        "kind": (str, True),
+        "state": (str, True),
+        "seq": (int, True),
+        "step": (int, True),
+        "steps": (int, True),
+        "artifacts": (int, True),
+        "age_ms": (int, True),
+        "priority": (str, False),
+        "tags": (list, False),
+        "model": (str, False),
+    }
+)
+_STATES: Final[Mapping[str, JobState]] = {state.value: state for state in JobState}
 _MAPS: Final = ("timings", "engine", "params")
 _MOST_ATTACHMENTS: Final = LIMITS["attachments"].default
 
@@ -275,10 +329,10 @@ def _job(values: Map, table: Fields, what: str) -> dict[str, Any]:
     known = checked(values, table, what)
     if not is_job_id(known["job"]):
         raise wrong(what, "job", known["job"], "a job id")
-    try:
-        known["state"] = JobState(known["state"])
-    except ValueError:
-        raise wrong(what, "state", known["state"], " or ".join(JobState)) from None
+    state = _STATES.get(known["state"])
+    if state is None:
+        raise wrong(what, "state", known["state"], " or ".join(JobState))
+    known["state"] = state
     return known
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections at a byte of the test's choice."""
+"""A TCP proxy that breaks connections at a byte of the test's choice, loses them there, or passes byte after byte."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,10 +12,13 @@ Side = Literal["client", "server"]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Break the connection when `after` bytes of that side were passed on."""
+    """Break the connection when `after` bytes of that side were passed on; `silent`: nothing passes any more, in either
+    direction, and nobody is told (a cable that was pulled).
+    """
 
     side: Side
     after: int
+    silent: bool = False
 
 
 class _Half(asyncio.Protocol):
@@ -34,11 +37,13 @@ class _Half(asyncio.Protocol):
         self.relay.received(self.side, data)
 
     def eof_received(self) -> bool:
-        self.relay.close()
-        return False
+        if not self.relay.lost:
+            self.relay.close()
+        return self.relay.lost
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.relay.close()
+        if not self.relay.lost:
+            self.relay.close()
         self.relay.proxy.open.discard(self)
         self.relay.proxy.changed.set()
 
@@ -53,6 +58,7 @@ class _Relay:
         self.passed: dict[Side, int] = {"client": 0, "server": 0}
         self.early = b""
         self.over = False
+        self.lost = False
 
     def made(self, half: _Half) -> None:
         self.halves[half.side] = half
@@ -86,12 +92,23 @@ class _Relay:
         cut = self.cut if self.cut is not None and self.cut.side == side else None
         if cut is not None:
             data = data[: cut.after - self.passed[side]]
+        if self.lost:
+            return
         self.passed[side] += len(data)
         other: Side = "server" if side == "client" else "client"
         if data and not self.over:
-            self.halves[other].transport.write(data)
+            self.write(self.halves[other].transport, data)
         if cut is not None and self.passed[side] >= cut.after:
-            self.close()
+            self.lost = cut.silent
+            if not self.lost:
+                self.close()
+
+    def write(self, transport: Any, data: bytes) -> None:
+        if not self.proxy.dribbles:
+            transport.write(data)
+            return
+        for place in range(len(data)):  # each a segment of its own: asyncio sets TCP_NODELAY
+            transport.write(data[place : place + 1])
 
     def close(self) -> None:
         if not self.over:
@@ -103,10 +120,11 @@ class _Relay:
 class FaultProxy:
     """Listens on loopback and passes everything on to `url`; the n-th connection is broken as `cuts[n]` says."""
 
-    def __init__(self, url: str, *cuts: Cut | None) -> None:
+    def __init__(self, url: str, *cuts: Cut | None, dribbles: bool = False) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname, parts.port
         self.cuts = list(cuts)
+        self.dribbles = dribbles
         self.relays: list[_Relay] = []
         self.open: set[_Half] = set()
         self.tasks: set[asyncio.Task[None]] = set()

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from scripted_server import Request, ScriptedServer
 
-from pixwire_protocol.messages import Fetch, Status, Submit, Watch
+from pixwire_protocol.messages import Cancel, Fetch, List, Status, Submit, Watch
 from pixwire_protocol.params import fingerprint
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.settings import Settings
@@ -67,8 +67,16 @@ class SteadyServer(ScriptedServer):
                     request.when_uploaded = self._answer
                     return
                 self._submit(request, submit)
-            case Status() | Watch() | Fetch() if request.job not in self.jobs:
+            case Status() | Watch() | Fetch() | Cancel() if request.job not in self.jobs:
                 request.error(ErrorCode.JOB_NOT_FOUND, "no such job")
+            case List("jobs"):
+                request.listed({"what": "jobs", "jobs": []})
+            case List():
+                request.listed({"what": "models", "models": []})
+            case Status() | Cancel():
+                images = self.jobs[request.job].images
+                request.seq = 3
+                request.result("succeeded", artifacts=[request.info(index, data) for index, data in enumerate(images)])
             case Watch():
                 self._show(request, 4)
             case Fetch() as fetch:

@@ -148,7 +148,8 @@ async def test_an_image_on_stdout(server: ScriptedServer, tmp_path: Path) -> Non
 
 
 async def test_previews(server: ScriptedServer, tmp_path: Path) -> None:
-    command = await Command.start("generate", "x", "-o", "o.png", "--preview", "p.jpg", cwd=tmp_path, url=server.url)
+    arguments = "generate", "x", "-o", "o.png", "--preview-file", "p.jpg"
+    command = await Command.start(*arguments, cwd=tmp_path, url=server.url)
     request = await server.next(Submit)
     assert "preview" in request.message.want
     request.accept("running")

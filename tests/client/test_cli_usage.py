@@ -1,11 +1,14 @@
 """Wrong usage, help, and what is not installed: the command line without a server."""
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from pixwire.cli import main
+from pixwire.cli.app import app
 
 WRONG: list[tuple[list[str], int, str]] = [
     (["generate"], 2, "PROMPT"),
@@ -26,6 +29,10 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["generate", "x", "--url", "pixwire://example.org", "--token", "secret"], 2, "pixwires://"),
     (["generate", "x", "--token-file", "nowhere"], 1, "nowhere"),
     (["generate", "x", "--token", "a", "--token-file", __file__], 2, "both"),
+    (["generate", "--prompts", "nowhere.txt"], 1, "nowhere.txt: no such file or directory"),
+    (["generate", "--like", "nowhere.png"], 1, "nowhere.png: no such file or directory"),
+    (["generate", "--prompts", sys.executable], 2, "no UTF-8 text"),
+    (["generate", "x", "--preview", "sixel"], 2, "--preview"),
     (["jobs", "--limit", "0"], 2, "--limit"),
     (["wire", "dance"], 2, "dance"),
     (["status", "x y"], 2, "job id"),
@@ -45,6 +52,24 @@ def test_wrong_usage_is_one_line(
     assert says in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+def every_command(commands: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Those of this program; `serve`, `token` and `wire` are programs of their own."""
+    for command in commands.registered_commands:
+        if command.name not in ("serve", "token", "wire"):
+            yield (*words, command.name)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            yield from every_command(group.typer_instance, (*words, group.typer_instance.info.name))
+
+
+@pytest.mark.parametrize("words", list(every_command(app)), ids=" ".join)
+def test_every_command_shows_how_it_is_used(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Example" in out
+    assert f"  pixwire {' '.join(words)}" in out
 
 
 def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """`pixwire.Image`."""
 
+import base64
 import io
 import os
 import pickle
@@ -57,12 +58,30 @@ def test_to_pil_without_pillow_says_what_to_install() -> None:
     assert done.stderr.strip().splitlines()[-1] == "ImportError: Image.to_pil() needs pillow: pip install pillow"
 
 
-def test_a_notebook_shows_png_and_jpeg() -> None:
+def test_a_notebook_shows_every_kind() -> None:
+    for kind in ("PNG", "JPEG"):
+        media_type, data = f"image/{kind.lower()}", encoded(kind)
+        bundle = image(data, media_type)._repr_mimebundle_()
+        assert set(bundle) == {"text/plain", media_type}
+        assert base64.b64decode(bundle[media_type]) == data
+    for kind in ("WEBP", "AVIF"):
+        media_type, data = f"image/{kind.lower()}", encoded(kind)
+        bundle = image(data, media_type)._repr_mimebundle_()
+        assert set(bundle) == {"text/plain", "text/html"}
+        source = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+        assert bundle["text/html"] == f'<img width="4" height="3" src="{source}">'
+    raw = image(b"\xff\x00\x00" * 12, "image/x-rgb8")._repr_mimebundle_()
+    shown = PIL.Image.open(io.BytesIO(base64.b64decode(raw["image/png"])))
+    assert (shown.size, shown.getpixel((3, 2))) == ((4, 3), (255, 0, 0))
+    assert set(image(b"too short", "image/x-rgb8")._repr_mimebundle_()) == {"text/plain"}
+
+
+def test_a_notebook_says_what_it_wants() -> None:
     png, jpeg = image(encoded()), image(encoded("JPEG"), "image/jpeg")
-    assert png._repr_png_() == encoded()
-    assert png._repr_jpeg_() is None
-    assert jpeg._repr_jpeg_() == encoded("JPEG")
-    assert jpeg._repr_png_() is None
+    assert set(png._repr_mimebundle_(include={"image/png", "text/html"})) == {"image/png"}
+    assert set(png._repr_mimebundle_(exclude={"image/png"})) == {"text/plain"}
+    assert (png._repr_png_(), png._repr_jpeg_()) == (encoded(), None)
+    assert (jpeg._repr_png_(), jpeg._repr_jpeg_()) == (None, encoded("JPEG"))
 
 
 def test_pickle() -> None:

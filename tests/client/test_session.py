@@ -1,5 +1,7 @@
 """The client's decisions, in memory and without waiting: what each message means for the request it belongs to."""
 
+from typing import Any
+
 import pytest
 from session_pair import Pair, Split, artifact, bytewise, failure, generate, order, whole
 
@@ -11,6 +13,7 @@ from pixwire.errors import (
     JobExpired,
     JobFailed,
     PixwireError,
+    ProtocolViolation,
     QueueFull,
     RateLimited,
     RequestFailed,
@@ -90,6 +93,41 @@ def test_generate_is_one_request(split: Split) -> None:
     assert pair.finished() == [call]
     assert not pair.faults
     assert len(pair.messages) == 1 + len([m for _, m in pair.messages if isinstance(m, messages.Credit)])
+
+
+def test_timesteps_of_a_watched_job() -> None:
+    pair = Pair()
+    call = pair.begin(requests.events("j-1", previews=True, timesteps=True))
+    pair.pump()
+    ((stream, watch),) = pair.requests.items()
+    assert watch.want == ("progress", "preview", "timesteps")
+    pair.answer(stream, "running", step=1, timesteps=[999])
+    progress = {"event": "progress", "job": "j-1", "seq": 3, "step": 2, "steps": 4, "attempt": 1}
+    pair.server.send(stream, messages.Event({**progress, "timesteps": [999, 749.5]}))
+    pair.pump()
+    pair.server.send(stream, messages.Event({**progress, "seq": 4}))
+    pair.pump()
+    pair.change(stream, "succeeded", seq=5, step=4, timesteps=[999, 749.5, 500, 1], end=True)
+    pair.pump()
+    known = [event.timesteps for event in pair.emitted(call)]
+    assert known == [(999,), (999, 749.5), (), (999, 749.5, 500, 1)]
+    assert [event.timestep for event in pair.emitted(call) if isinstance(event, Progress)] == [749.5, None]
+
+
+@pytest.mark.parametrize("wrong", [5, "999", ["999"], [True], [None], {"0": 9}])
+def test_timesteps_that_are_no_numbers_break_the_protocol(wrong: Any) -> None:
+    for kind in ("progress", "state"):
+        pair = Pair()
+        call = pair.begin(requests.events("j-1", previews=False, timesteps=True))
+        pair.pump()
+        pair.answer(1, "running")
+        if kind == "state":
+            pair.change(1, "queued", seq=3, timesteps=wrong)
+        else:
+            body = {"event": "progress", "job": "j-1", "seq": 3, "step": 1, "steps": 4, "attempt": 1}
+            pair.server.send(1, messages.Event({**body, "timesteps": wrong}))
+        pair.pump()
+        assert isinstance(failure(call), ProtocolViolation)
 
 
 def test_status_cancel_and_submit_end_with_their_answer() -> None:

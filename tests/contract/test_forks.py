@@ -106,3 +106,21 @@ def replace_timeout(plan: Any) -> Any:
     from dataclasses import replace
 
     return replace(plan, policy=replace(plan.policy, connect_timeout=0.05))
+
+
+def test_several_connections_in_a_forked_process(steady_thread: InThread) -> None:
+    """The child makes all its own ones; a call that was under way in the parent fails there and goes on here."""
+    with pixwire.Client(steady_thread.url, connections=3) as client:
+        client.generate("x", count=2, job_id="before")
+
+        def work() -> None:
+            assert not client.connected
+            made = client.generate("x", count=2, job_id="child", timeout=SECONDS)
+            assert [image.bytes for image in made] == images_of("child", 2, 20_000)
+            assert client.job("before").image(timeout=SECONDS).bytes == images_of("before", 1, 20_000)[0]
+            client.close()
+            assert client.closed
+
+        assert in_child(work) == 0
+        made = client.generate("x", count=2, job_id="after", timeout=SECONDS)
+        assert [image.bytes for image in made] == images_of("after", 2, 20_000)

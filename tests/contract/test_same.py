@@ -24,7 +24,9 @@ RENAMED = {
 }
 """What Python calls otherwise when it is awaited."""
 OWN = {"__reduce__", "__del__", "__module__", "__doc__", "__init__", "__dict__", "__weakref__", "__repr__"}
+OWN |= {"__await__"}  # what blocks has nothing to await
 OWN |= {"__firstlineno__", "__static_attributes__"}  # of CPython 3.13
+OWN |= {"__orig_bases__", "__parameters__"}  # of generic classes
 
 
 def public(cls: type) -> list[str]:

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from pixwire_protocol.messages import Welcome
 from pixwire_protocol.status import JobSummary, ModelInfo
@@ -25,17 +25,17 @@ from ..arguments import EventCallbacks, GenerateArguments, SubmitArguments, chec
 from ..core import requests
 from ..core.drafts import draft
 from ..core.lease import Lease
+from ..core.listing import Listing, Source
 from ..core.many import CONCURRENCY, Outcome
 from ..errors import PixwireError
 from ..events import Preview, Progress, StateChange
 from ..image import Image
-from ..url import Endpoint
 from .job import AsyncJob
-from .link import Link
 from .many import Batch
 from .reading import read
 
-PAGE = 100  # jobs that one request for the list asks for
+if TYPE_CHECKING:
+    from .several import AnyLink
 
 
 class AsyncClient:
@@ -45,8 +45,7 @@ class AsyncClient:
     happened: jobs live in the server. With `connect(on_disconnect="fail")` they raise ConnectionLost instead.
     """
 
-    def __init__(self, endpoint: Endpoint, link: Link) -> None:
-        self._endpoint = endpoint
+    def __init__(self, link: "AnyLink") -> None:
         self._link = link
         self._lease = Lease(link)
 
@@ -186,16 +185,12 @@ class AsyncClient:
                 so that a job which ends meanwhile may be missed or told with its old state.
             timeout: seconds for each page.
         """
-        wanted, after = tuple(states), None
-        left = limit
-        while left is None or left > 0:
-            page = await self._link.perform(requests.jobs(min(left or PAGE, PAGE), after, wanted, tag), timeout)
-            for summary in page.jobs[:left]:
-                yield summary
-            left = None if left is None else left - len(page.jobs)
-            after = page.next
-            if after is None:
-                return
+        listing = Listing(self._link.homes, limit, tuple(states), tag)
+        while (found := listing.next()) is not None:
+            if isinstance(found, Source):
+                listing.feed(found, await self._link.perform(listing.request(found), timeout))
+            else:
+                yield found
 
     async def admin(self, action: str, *, timeout: float | None = 30.0, **fields: Any) -> dict[str, Any]:
         """Looks into the server or changes what it does, and returns the body of its answer (SPEC 8.19).
@@ -204,7 +199,7 @@ class AsyncClient:
         load, unload, remove_model (model), add_model (model, path). Raises Forbidden without the role "admin" (see
         `roles`), InvalidArgument for an action or a field that does not exist.
         """
-        return await self._link.perform(requests.admin(action, fields), timeout)
+        return await self._link.perform(requests.admin(action, fields, len(self._link.homes)), timeout)
 
     async def ping(self, *, timeout: float | None = 10.0) -> float:
         """The round trip to the server's loop and back, in seconds.
@@ -241,18 +236,18 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """The URL this client was connected with."""
-        return self._endpoint.url
+        """The URL this client was connected with; several are joined by commas."""
+        return self._link.url
 
     @property
     def connected(self) -> bool:
         """Whether there is a connection at this moment; if not, the client is making one, unless it is closed."""
-        return self._link.session.connected
+        return self._link.connected
 
     @property
     def closed(self) -> bool:
         """Whether the client is over for good: closed, or refused by the server."""
-        return self._link.session.over is not None
+        return self._link.closed
 
     @property
     def bytes_received(self) -> int:

@@ -4,40 +4,34 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pixwire_protocol.status import JobState, JobStatus
+from pixwire_protocol.status import JobStatus
 
 from ..arguments import EventCallbacks
 from ..core import requests
-from ..core.calls import Call, ServerName
+from ..core.calls import Call
+from ..core.handle import Handle, check_succeeded, left_of
 from ..core.lease import Lease
-from ..errors import job_ended
 from ..events import DownloadProgress, Event, EventQueue, Heard, UploadProgress
 from ..image import Image, Target
-from .link import Link, retrieve
+from .link import retrieve
+
+if TYPE_CHECKING:
+    from .several import AnyLink
 
 T = TypeVar("T")
 
 
-class AsyncJob:
+class AsyncJob(Handle["AnyLink"]):
     """A handle on one job; any number of them may exist for the same job.
 
     Every method raises RequestTimeout when `timeout` seconds passed, ConnectionLost when the connection broke and no
     other one came about, JobNotFound when the server does not know the job (JobLost: when it did once), and JobGone
     when the job is so old that its results are gone. None of that, and no cancelled await, touches the job.
     """
-
-    def __init__(
-        self, lease: Lease[Link], job_id: str, status: JobStatus | None = None, known_at: ServerName | None = None
-    ) -> None:
-        self._lease = lease
-        self._known_at = known_at
-        self.id = job_id
-        self.last_status = status
-        """What this handle heard last; None before the first answer. `status()` asks the server."""
 
     async def status(self, *, timeout: float | None = 30.0) -> JobStatus:
         """Asks the server how the job is, with its parameters."""
@@ -51,20 +45,25 @@ class AsyncJob:
         """
         return self._heard(await self._perform(requests.cancel(self.id, reason, self._known_at), timeout))
 
-    def events(self, *, previews: bool = False, timeout: float | None = None) -> "AsyncEvents":
+    def events(self, *, previews: bool = False, timesteps: bool = False, timeout: float | None = None) -> "AsyncEvents":
         """Follows the job: `async for event in job.events():` ends after the terminal state.
 
         The first event is a StateChange with the present state. Then StateChange, Progress and, with `previews`,
-        Preview. Leaving the loop early ends the watching, not the job.
+        Preview. With `timesteps`, Progress and StateChange tell the timestep of each step that was done. Leaving the
+        loop early ends the watching, not the job.
         """
-        want = ("progress", "preview") if previews else ("progress",)
-        return AsyncEvents(self._lease, requests.watch(self.id, want, self._known_at), timeout)
+        call = requests.events(self.id, previews=previews, timesteps=timesteps, known_at=self._known_at)
+        return AsyncEvents(self._lease, call, timeout)
 
     async def wait(self, *, timeout: float | None = None) -> JobStatus:
         """Waits for the end of the job and returns its terminal status, whether it succeeded or not."""
-        if self.last_status is not None and self.last_status.state.terminal:
-            return self.last_status
+        if self._ended is not None:
+            return self._ended
         return self._heard(await self._perform(requests.watch(self.id, (), self._known_at), timeout))
+
+    def __await__(self) -> Generator[Any, None, JobStatus]:
+        """`await job` is `await job.wait()`."""
+        return self.wait().__await__()
 
     async def image(self, index: int = 0, *, timeout: float | None = None) -> Image:
         """Waits for the end of the job and fetches one of its images.
@@ -101,24 +100,14 @@ class AsyncJob:
         loop = asyncio.get_running_loop()
         start = loop.time()
         status = await self.wait(timeout=timeout)
-        if status.state is not JobState.SUCCEEDED:
-            raise job_ended(status)
-        rest = None if timeout is None else max(0.0, timeout - (loop.time() - start))
+        check_succeeded(status)
+        rest = left_of(timeout, loop.time() - start)
         return await self._perform(call, rest, listener)
 
     async def _perform(self, call: Call[T], timeout: float | None, listener: EventCallbacks | None = None) -> T:
         outcome = await self._lease.link.perform(call, timeout, listener)
         self._known_at = call.known_at
         return outcome
-
-    def _heard(self, status: JobStatus) -> JobStatus:
-        if self.last_status is None or status.seq >= self.last_status.seq:
-            self.last_status = status
-        return status
-
-    def __repr__(self) -> str:
-        state = "" if self.last_status is None else f" {self.last_status.state.value}"
-        return f"<pixwire.AsyncJob {self.id}{state}>"
 
 
 class AsyncEvents:
@@ -131,7 +120,7 @@ class AsyncEvents:
     Raises, from the iteration: ConnectionLost, RequestTimeout, RequestFailed. SPEC 9.
     """
 
-    def __init__(self, lease: Lease[Link], call: Call[JobStatus], timeout: float | None) -> None:
+    def __init__(self, lease: "Lease[AnyLink]", call: Call[JobStatus], timeout: float | None) -> None:
         self._lease = lease
         self._call = call
         self._timeout = timeout

@@ -20,8 +20,8 @@ from ..core.channel import Channel
 from ..core.channel_updates import Disconnected, Emitted, Finished, Opened
 from ..core.plan import Plan
 from ..core.session import ClientSession
-from ..core.updates import Dial, HangUp, Over, TokenWanted, Update
-from ..errors import PixwireError
+from ..core.updates import Dial, HangUp, Over, TokenWanted, Unreached, Update
+from ..errors import ConnectError, ConnectionLost, PixwireError
 from ..events import Heard
 from .dial import DialError, dial
 from .pipe import Pipe
@@ -50,10 +50,12 @@ class Link:
         self.session = session
         self._plan = plan
         self._loop = loop
+        self._observer = plan.observer()
         self._pipes: dict[Channel, Pipe] = {}
         self._tasks: dict[asyncio.Task[None], Channel] = {}
         self._leaving: set[asyncio.Future[None]] = set()
         self._waiters: dict[Call[Any], _Waiter] = {}
+        self._settling = False
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0  # of our own: for a time that has come, uvloop gives a handle that does not know it
         self._received = 0
@@ -67,6 +69,18 @@ class Link:
         """Makes the first connection; `opened` tells how that went."""
         self._carry_out(self.session.start(self._loop.time()))
 
+    async def ready(self) -> None:
+        """Waits for the first connection. Raises ConnectError, AccessDenied."""
+        try:
+            await self.opened
+        except ConnectionLost as error:
+            raise self.problem(error) from error
+
+    def problem(self, error: ConnectionLost) -> ConnectError:
+        """Why the first connection did not come about."""
+        hint = self._plan.hint(connected=self.was_connected, received=self.bytes_received)
+        return ConnectError(self.url, error.reason + hint, reached=self.reached)
+
     def start(
         self, call: Call[T], timeout: float | None, listener: Listener | None = None, since: float | None = None
     ) -> "asyncio.Future[T]":
@@ -75,7 +89,9 @@ class Link:
         Raises: what `ClientSession.begin` does.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        updates = self.session.begin(call, self._loop.time(), timeout, since)
+        now = self._loop.time()
+        updates = self.session.begin(call, now, timeout, since)
+        self._observer.begun(call, now)
         self._waiters[call] = _Waiter(future, listener)
         self._carry_out(updates)
         return future
@@ -83,6 +99,7 @@ class Link:
     def release(self, call: Call[Any]) -> None:
         """Forgets a call; if it is still under way its stream is reset."""
         if self._waiters.pop(call, None) is not None:
+            self._observer.ended(call, self._loop.time(), given_up=True)
             self._carry_out(self.session.abandon(call, self._loop.time()))
 
     async def perform(
@@ -97,9 +114,13 @@ class Link:
         finally:
             self.release(call)
 
+    def recall(self) -> None:
+        """Another server is there for calls that wait here for a connection."""
+        self._carry_out(self.session.recall(self._loop.time()))
+
     async def close(self) -> None:
         """Ends everything; calls under way get ConnectionLost. Waits a moment for the last bytes to leave."""
-        self._leave()
+        self.leave()
         await self.ended()
 
     async def ended(self) -> None:
@@ -110,7 +131,7 @@ class Link:
     def abort(self) -> None:
         """Ends everything at once."""
         pipes = tuple(self._pipes.values())
-        self._leave()
+        self.leave()
         for pipe in pipes:
             pipe.abort()
 
@@ -131,11 +152,27 @@ class Link:
         return self._plan.endpoint.url
 
     @property
+    def homes(self) -> tuple[str | None, ...]:
+        """The servers behind this: one, whichever it is."""
+        return (None,)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a call would be sent at once."""
+        return self.session.connected
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over for good."""
+        return self.session.over is not None
+
+    @property
     def bytes_received(self) -> int:
         """Over all connections."""
         return self._received + sum(pipe.bytes_received for pipe in self._pipes.values())
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Ends everything, without waiting for the last bytes."""
         self._carry_out(self.session.close(self._loop.time()))
         for task in self._tasks:
             task.cancel()
@@ -145,16 +182,14 @@ class Link:
     def _carry_out(self, updates: Sequence[Update]) -> None:
         for update in updates:
             match update:
-                case Emitted(call, event):
-                    self._emit(call, event)
                 case Finished(call):
                     self._finish(call)
+                case Emitted(call, event):
+                    self._emit(call, event)
                 case Opened(welcome):
-                    if self.opened.done():
-                        self._tell(None)
-                    else:
-                        self.opened.set_result(welcome)
+                    self._on_opened(welcome)
                 case Disconnected(reason):
+                    self._observer.connection(reason)
                     self._tell(reason)
                 case Dial(channel):
                     self._run(channel, self._dial(channel))
@@ -163,11 +198,33 @@ class Link:
                 case HangUp(channel):
                     self._hang_up(channel)
                 case Over(error):
-                    if not self.opened.done():
-                        self.opened.set_exception(error)
-        for pipe in self._pipes.values():
-            pipe.flush_soon()
+                    self._not_opened(error)
+                case Unreached(reason):
+                    self._not_opened(ConnectionLost(reason, processed="no"))
+        if not self._settling:
+            self._settling = True
+            self._loop.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """At the end of a turn of the loop in which anything happened: all that is to be sent leaves at once, and the
+        timer is set once.
+        """
+        self._settling = False
+        for pipe in tuple(self._pipes.values()):
+            pipe.flush()
         self._set_timer()
+
+    def _on_opened(self, welcome: Welcome) -> None:
+        self._observer.connection(None)
+        was_told = self.opened.done()
+        if not was_told:
+            self.opened.set_result(welcome)
+        if was_told or self._plan.policy.persistent:
+            self._tell(None)
+
+    def _not_opened(self, error: PixwireError) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error)
 
     def _tell(self, reason: str | None) -> None:
         if self._plan.on_connection is not None:
@@ -188,6 +245,7 @@ class Link:
 
     def _finish(self, call: Call[Any]) -> None:
         waiter = self._waiters.pop(call, None)
+        self._observer.ended(call, self._loop.time())
         if waiter is None or waiter.future.done():
             return
         if call.error is not None:
@@ -242,7 +300,7 @@ class Link:
         self.reached = True
         if channel.lost is None:
             self._pipes[channel], self.was_connected = pipe, True
-            pipe.flush_soon()
+            pipe.flush()
         else:
             pipe.abort()
 

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import requests
 from ..core.drafts import draft
 from ..core.many import Outcome, check_concurrency, request_of, wait_before_again
 from ..errors import PixwireError
-from .link import Link
 from .reading import read
+
+if TYPE_CHECKING:
+    from .several import AnyLink
 
 
 class Batch:
@@ -17,7 +19,7 @@ class Batch:
 
     def __init__(
         self,
-        link: Link,
+        link: "AnyLink",
         prompts: Iterable[str | Mapping[str, Any]],
         concurrency: int,
         timeout: float | None,
@@ -65,8 +67,9 @@ class Batch:
                     images = await self._link.perform(requests.generate(order, ()), self._timeout, None, since)
                     return Outcome(index, request, tuple(images))
                 except PixwireError as error:
-                    wait = wait_before_again(error, tries)
-                    if wait is None or (self._timeout is not None and loop.time() + wait > since + self._timeout):
+                    left = None if self._timeout is None else since + self._timeout - loop.time()
+                    wait = wait_before_again(error, tries, left)
+                    if wait is None:
                         raise
                 await asyncio.sleep(wait)
         except PixwireError as error:

@@ -31,7 +31,6 @@ class Pipe(asyncio.BufferedProtocol):
         self._loop = loop
         self._heard = heard
         self._transport: asyncio.Transport | None = None
-        self._flushing = False
         self._paused = False
         self.bytes_received = 0
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -63,20 +62,24 @@ class Pipe(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self.flush_soon()
+        self.flush()
 
     # --- for the link
 
-    def flush_soon(self) -> None:
-        """There may be something to send: it leaves at the end of this turn of the loop."""
-        if self._channel.has_output and not (self._flushing or self._paused or self._transport is None):
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+    def flush(self) -> None:
+        """Sends what there is to send, as far as the kernel takes it."""
+        while self._channel.has_output and not self._paused and self._transport is not None:
+            buffers, updates = self._session.data_to_send(self._channel, self._loop.time())
+            # One write for all of it: requests are small, and writelines does not hold back in CPython 3.12.0-3.12.8
+            # (gh-127655).
+            self._transport.write(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+            if updates:
+                self._heard(updates)
 
     def hang_up(self) -> None:
         """Sends what is left, then closes; a server that does not take it is cut off after a moment."""
         if self._transport is not None and not self._transport.is_closing():
-            self._flush()
+            self.flush()
             transport = self._transport
             transport.close()
             timer = self._loop.call_later(CLOSE_SECONDS, transport.abort)
@@ -86,13 +89,3 @@ class Pipe(asyncio.BufferedProtocol):
         """Closes at once."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _flush(self) -> None:
-        self._flushing = False
-        while self._channel.has_output and not self._paused and self._transport is not None:
-            buffers, updates = self._session.data_to_send(self._channel, self._loop.time())
-            # One write for all of it: requests are small, and writelines does not hold back in CPython 3.12.0-3.12.8
-            # (gh-127655).
-            self._transport.write(b"".join(buffers))
-            if updates:
-                self._heard(updates)

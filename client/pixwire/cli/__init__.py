@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .exits import ExitCode
 from .serve import serve, token
 
-EXTRAS = ("typer", "rich", "dpkt", "prompt_toolkit", "junitparser")  # what the extra brings
+EXTRAS = ("typer", "rich", "dpkt", "prompt_toolkit", "junitparser", "platformdirs")  # what the extra brings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

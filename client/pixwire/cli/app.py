@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from .._version import __version__
-from ..arguments import GenerateOptions, Terms
-from . import jobs, lists, operators
+from ..arguments import Terms
+from . import batch, context_commands, jobs, lists, operators
 from . import options as o
+from .asking import Asked, prompts_of, with_asked
 from .exits import MEANINGS, ExitCode
-from .generate import Order, adapter_of, generate
+from .generate import Order
+from .pictures import Way
 from .running import execute
+from .submit import submit
 from .target import Target, with_target, with_terms
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<5}{meaning}" for code, meaning in MEANINGS.items())
@@ -21,7 +24,6 @@ app = typer.Typer(
     name="pixwire",
     help="Generate images on a pixwire server.",
     epilog=_EPILOG,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -70,31 +72,20 @@ def _root(
 @app.command("generate")
 @with_target
 @with_terms
+@with_asked
 def _generate(
     target: Target,
     terms: Terms,
-    prompt: o.Prompt = None,
+    asked: Asked,
+    prompt: o.Prompts = None,
+    prompts: o.PromptFile = None,
     output: o.Output = None,
-    negative: o.Negative = None,
-    steps: o.Steps = None,
-    guidance: o.Guidance = None,
-    seed: o.Seed = None,
-    width: o.Width = None,
-    height: o.Height = None,
     count: o.Count = 1,
-    model: o.Model = None,
-    media_type: o.MediaType = None,
-    image: o.ImageFile = None,
-    mask: o.MaskFile = None,
-    control: o.ControlFile = None,
-    strength: o.Strength = None,
-    control_scale: o.ControlScale = None,
-    style: o.StyleFile = None,
-    ip_scale: o.IpScale = None,
-    adapter: o.Adapters = None,
+    grid: o.Grid = None,
+    open_files: o.Open = False,
     like: o.Like = None,
-    traceparent: o.TraceParent = None,
-    preview: o.PreviewFile = None,
+    preview: o.Previews = Way.AUTO,
+    preview_file: o.PreviewFile = None,
     job: o.NewJobId = None,
     timeout: o.Timeout = None,
     as_json: o.Json = False,
@@ -105,31 +96,51 @@ def _generate(
     Examples:
       pixwire generate "a red circle on a blue background" -o circle.png
       pixwire generate "a green star" -n 4 --seed 7 -o star.png      star-1.png to star-4.png
+      pixwire generate "a red star" "a blue star" --grid stars.png   an image each, and all on one
+      pixwire generate --prompts prompts.txt --seed 7                a prompt on each line; - is stdin
       pixwire generate "a yellow heart" --json | jq -r '.images[].path'
       pixwire generate "a red hat" --image cat.png --strength 0.6 -o hat.png     paint over a picture
       pixwire generate "a red hat" --image cat.png --mask head.png               only where the mask is white
       pixwire generate "a red hat" --priority high --deadline 20 --tag web       in 20 seconds or not at all
       pixwire generate --like hat.png --seed 8                                   another one made in the same way
     """
-    options: GenerateOptions = {
-        "negative_prompt": negative,
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance_scale": guidance,
-        "seed": seed,
-        "model": model,
-        "media_type": media_type,
-        "strength": strength,
-        "control_scale": control_scale,
-        "ip_scale": ip_scale,
-        "adapters": [adapter_of(text) for text in adapter or ()] or None,
-    }
-    images = {"image": image, "mask": mask, "control": control, "style": style}
-    order = Order(
-        target, prompt, options, count, output, preview, timeout, job, as_json, images, traceparent, terms, like
-    )
-    return execute(generate(order), as_json=as_json)
+
+    async def work() -> int:
+        given = asked.options, count, output, preview_file, timeout, job, as_json, asked.images, asked.traceparent
+        order = Order(target, None, *given, terms, like, preview)
+        return await batch.run(order, prompts_of(prompt, prompts), grid, open_files)
+
+    return execute(work(), as_json=as_json)
+
+
+@app.command("submit")
+@with_target
+@with_terms
+@with_asked
+def _submit(
+    target: Target,
+    terms: Terms,
+    asked: Asked,
+    prompt: o.Prompts = None,
+    prompts: o.PromptFile = None,
+    count: o.Count = 1,
+    job: o.NewJobId = None,
+    timeout: o.Timeout = 30.0,
+    as_json: o.Json = False,
+) -> int:
+    """Hand jobs to the server and print their ids, without waiting for the images.
+
+    \b
+    Examples:
+      pixwire submit "a green star" --tag night
+      pixwire fetch $(pixwire submit "a green star") -o star.png
+      pixwire submit --prompts prompts.txt --priority low --json | jq -r '.jobs[].job'
+    """
+
+    async def work() -> int:
+        return await submit(target, prompts_of(prompt, prompts), asked, count, terms, job, timeout, as_json)
+
+    return execute(work(), as_json=as_json)
 
 
 @app.command("status")
@@ -146,12 +157,25 @@ def _status(target: Target, job: o.JobId, as_json: o.Json = False) -> int:
 
 @app.command("watch")
 @with_target
-def _watch(target: Target, job: o.JobId, timeout: o.Timeout = None, as_json: o.Json = False) -> int:
+def _watch(
+    target: Target,
+    job: o.JobId,
+    preview: o.Previews = Way.AUTO,
+    timeout: o.Timeout = None,
+    as_json: o.Json = False,
+) -> int:
     """Follow a job until it ends.
 
-    With --json, one object per event. Ctrl-C ends the watching, not the job.
+    A bar shows how far it is, and in a terminal that can, previews show the image as it comes along. With --json,
+    one object per event. Ctrl-C ends the watching, not the job.
+
+    \b
+    Examples:
+      pixwire watch 0193-abc
+      pixwire watch 0193-abc --preview off
+      pixwire watch 0193-abc --json | jq -r .state
     """
-    return execute(jobs.watch(target, job, timeout, as_json), as_json=as_json)
+    return execute(jobs.watch(target, job, timeout, as_json, preview), as_json=as_json)
 
 
 @app.command("cancel")
@@ -160,6 +184,10 @@ def _cancel(target: Target, job: o.JobId, reason: o.Reason = None, as_json: o.Js
     """End a job, waiting or running.
 
     Prints its state at that moment; watch tells the final one.
+
+    \b
+    Example:
+      pixwire cancel 0193-abc --reason "the wrong prompt"
     """
     return execute(jobs.cancel(target, job, reason, as_json), as_json=as_json)
 
@@ -186,7 +214,12 @@ def _fetch(
 @app.command("ping")
 @with_target
 def _ping(target: Target, count: o.Pings = 3, as_json: o.Json = False) -> int:
-    """Connect to a server and measure the round trip."""
+    """Connect to a server and measure the round trip.
+
+    \b
+    Example:
+      pixwire ping --url pixwires://images.example.org
+    """
     return execute(jobs.ping(target, count, as_json), as_json=as_json)
 
 
@@ -242,6 +275,7 @@ def _demo(
 
 
 operators.register(app)
+context_commands.register(app)
 
 _ELSEWHERE = {"ignore_unknown_options": True, "allow_extra_args": True}
 

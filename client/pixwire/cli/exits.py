@@ -79,10 +79,17 @@ def report(error: BaseException, *, as_json: bool) -> ExitCode:
     """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code."""
     nobody = isinstance(error, ConnectError) and not error.reached
     hint = " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)" if nobody else ""
-    print(f"pixwire: {' '.join(printable(str(error)).split())}{hint}", file=sys.stderr)
+    print(f"pixwire: {' '.join(printable(_text(error)).split())}{hint}", file=sys.stderr)
     if as_json:
         print_json({"error": error_map(error)})
     return exit_code(error)
+
+
+def _text(error: BaseException) -> str:
+    """What it says; of a file that cannot be used, which one and why."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def print_json(value: Any) -> None:

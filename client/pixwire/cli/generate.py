@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any, cast
 from ..aio.client import AsyncClient
 from ..arguments import GenerateOptions, Priority, Terms, check_job_id, kind_of, new_job_id, pack_params
 from ..errors import ConnectionLost, PixwireError, RequestTimeout, invalid
-from ..events import Preview
+from ..events import Event, Preview
 from ..image import EXTENSIONS, Image
 from ..recipe import arguments_of, read_recipe
 from .exits import print_json
 from .files import check_folder, media_type_of, numbered, save_all, slug
+from .pictures import Way
 from .show import Display, display
 from .target import Target
 
@@ -23,13 +24,14 @@ CANCEL_SECONDS = 5.0  # how long Ctrl-C waits for the server to say that the job
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what became of the job. Attributes: `job`, `state` (None when the server could not be asked)."""
+    """Ctrl-C, with what became of the jobs: their states by id, None where the server could not be asked."""
 
-    def __init__(self, job: str, state: str | None) -> None:
-        known = f"job {job} is {state}" if state else f"job {job} may be going on"
-        super().__init__(f"interrupted; {known}")
-        self.job = job
-        self.state = state
+    def __init__(self, states: Mapping[str, str | None]) -> None:
+        known = [f"job {job} is {state}" if state else f"job {job} may be going on" for job, state in states.items()]
+        if len(known) > 1:
+            over = sum(state is not None for state in states.values())
+            known = [f"{over} of {len(states)} jobs are cancelled" if over else f"{len(states)} jobs may be going on"]
+        super().__init__("; ".join(["interrupted", *known]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Order:
     traceparent: str | None = None
     terms: Terms = field(default_factory=Terms)
     like: Path | None = None
+    way: Way = Way.OFF
 
     @property
     def to_stdout(self) -> bool:
@@ -56,26 +59,46 @@ class Order:
         return self.output == Path("-")
 
 
-async def generate(order: Order) -> int:
-    """Carries an order out. Raises PixwireError, OSError, Interrupted."""
+@dataclass(slots=True)
+class Made:
+    """What became of one prompt: its images and where they are, or why there are none."""
+
+    prompt: str
+    job: str
+    images: list[Image] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    error: Exception | None = None
+    done: bool = False
+
+    def tell(self) -> None:
+        """A line for each image."""
+        for path, image in zip(self.paths, self.images, strict=False):
+            print(f"{path}  {image.width}x{image.height} {image.media_type}, seed {image.seed}")
+
+
+async def generate(order: Order) -> list[Made]:
+    """Carries an order out; what went to stdout is nowhere else. Raises PixwireError, OSError, Interrupted."""
     order = with_recipe(order)
     options = checked(order)
     job = new_job_id() if order.job is None else check_job_id(order.job)
-    with display(quiet=order.as_json) as shown:
+    with display(quiet=order.as_json, preview=order.way) as shown:
         async with order.target.connect(shown.note) as client:
-            images = await _images(client, order, options, job, shown)
+            try:
+                images = await images_of(client, order, options, job, shown)
+            except asyncio.CancelledError:
+                raise Interrupted({job: await end_job(client, job)}) from None
     if order.to_stdout:
         sys.stdout.buffer.write(images[0].data)
         sys.stdout.buffer.flush()
-        return 0
+        return []
     output = order.output or Path(f"{slug(str(order.prompt))}-{images[0].seed}{images[0].extension}")
-    paths = save_all(images, output)
+    made = Made(str(order.prompt), job, images, save_all(images, output))
     if order.as_json:
-        print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})
+        shown_images = [image_map(image, path) for image, path in zip(images, made.paths, strict=True)]
+        print_json({"job": job, "images": shown_images})
     else:
-        for path, image in zip(paths, images, strict=True):
-            print(f"{path}  {image.width}x{image.height} {image.media_type}, seed {image.seed}")
-    return 0
+        made.tell()
+    return [made]
 
 
 def checked(order: Order) -> GenerateOptions:
@@ -144,7 +167,10 @@ def adapter_of(text: str) -> tuple[str, float]:
         raise invalid("adapter", text, "NAME or NAME:WEIGHT", f"{weight!r} in --adapter {text} is no number") from None
 
 
-async def _images(client: AsyncClient, order: Order, options: GenerateOptions, job: str, shown: Display) -> list[Image]:
+async def images_of(
+    client: AsyncClient, order: Order, options: GenerateOptions, job: str, shown: Display
+) -> list[Image]:
+    """The images of an order, shown as they come along. Raises PixwireError."""
     prompt, terms = str(order.prompt), order.terms
     update = partial(shown.update, prompt)
     try:
@@ -165,12 +191,10 @@ async def _images(client: AsyncClient, order: Order, options: GenerateOptions, j
             tags=terms.tags,
             traceparent=order.traceparent,
             on_upload=partial(shown.upload, prompt),
-            on_preview=None if order.preview is None else partial(_save_preview, order.preview),
+            on_preview=_preview(order.preview, update if shown.shows_pictures else None),
             timeout=order.timeout,
             **options,
         )
-    except asyncio.CancelledError:
-        raise Interrupted(job, await end_job(client, job)) from None
     except (RequestTimeout, ConnectionLost) as error:
         if error.job is not None and (isinstance(error, RequestTimeout) or error.processed != "no"):
             shown.note(f"to come back for it: pixwire fetch {job}")
@@ -190,8 +214,17 @@ async def end_job(client: AsyncClient, job: str) -> str | None:
     return state
 
 
-def _save_preview(path: Path, preview: Preview) -> None:
-    preview.image.save(path)
+def _preview(path: Path | None, show: Callable[[Event], None] | None) -> Callable[[Preview], None] | None:
+    """What is done with a preview; None: they are not even asked for."""
+    if path is None:
+        return show
+
+    def keep(preview: Preview) -> None:
+        preview.image.save(path)
+        if show is not None:
+            show(preview)
+
+    return keep
 
 
 def image_map(image: Image, path: Path) -> dict[str, Any]:

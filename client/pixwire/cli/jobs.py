@@ -2,7 +2,10 @@
 
 # ruff: noqa: ASYNC109 - `--timeout` is handed on to the library, which keeps it
 
+import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pixwire_protocol.status import NORMAL, JobState, JobStatus
@@ -15,6 +18,7 @@ from .exits import print_json, printable
 from .files import check_folder, save_all
 from .generate import image_map
 from .lists import age
+from .pictures import Way
 from .show import describe, display, seconds
 from .target import Target
 
@@ -44,11 +48,13 @@ async def fetch(
     check_job_id(job)
     if output is not None:
         check_folder(output)
-    async with target.connect() as client:
-        handle = client.job(job)
-        images = (
-            [await handle.image(index, timeout=timeout)] if index is not None else await handle.images(timeout=timeout)
-        )
+    with _only_watched(job):
+        async with target.connect() as client:
+            handle = client.job(job)
+            if index is not None:
+                images = [await handle.image(index, timeout=timeout)]
+            else:
+                images = await handle.images(timeout=timeout)
     paths = save_all(images, output or Path(f"{job}{images[0].extension}"))
     if as_json:
         print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})
@@ -57,12 +63,15 @@ async def fetch(
     return 0
 
 
-async def watch(target: Target, job: str, timeout: float | None, as_json: bool) -> int:
-    """Shows a job until it ends: a bar, lines, or one JSON object per event."""
+async def watch(target: Target, job: str, timeout: float | None, as_json: bool, way: Way = Way.OFF) -> int:
+    """Shows a job until it ends: a bar and its previews, lines, or one JSON object per event."""
     check_job_id(job)
     last = None
-    with display(quiet=as_json) as shown:
-        async with target.connect(shown.note) as client, client.job(job).events(timeout=timeout) as events:
+    with _only_watched(job), display(quiet=as_json, preview=way) as shown:
+        async with (
+            target.connect(shown.note) as client,
+            client.job(job).events(previews=shown.shows_pictures, timeout=timeout) as events,
+        ):
             async for event in events:
                 shown.update(job, event)
                 if as_json:
@@ -72,6 +81,15 @@ async def watch(target: Target, job: str, timeout: float | None, as_json: bool) 
     if last is not None and last.state is not JobState.SUCCEEDED:
         raise job_ended(last)
     return 0
+
+
+@contextlib.contextmanager
+def _only_watched(job: str) -> Iterator[None]:
+    """Ctrl-C ends the waiting, not the job, and says so."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt(f"interrupted; job {job} goes on, pixwire cancel ends it") from None
 
 
 async def ping(target: Target, count: int, as_json: bool) -> int:

@@ -5,14 +5,43 @@ from typing import Annotated
 
 import typer
 
+from ..errors import PixwireError
+from ..url import DEFAULT_URL
+from .contexts import load
+from .pictures import Way
+
 Flag = typer.Option
 Text = str | None
 
 TOKEN_VARIABLE = "PIXWIRE_TOKEN"  # noqa: S105 - where a token is, not one
 
 Url = Annotated[
-    str,
-    Flag("--url", envvar="PIXWIRE_URL", help="The server: pixwires://host[:port], pixwire:// or pixwire+unix:///path."),
+    Text,
+    Flag(
+        "--url",
+        envvar="PIXWIRE_URL",
+        help="The server: pixwires://host[:port], pixwire:// or pixwire+unix:///path; several with commas. "
+        f"[default: the context in use, or {DEFAULT_URL}]",
+    ),
+]
+
+
+def context_names(incomplete: str) -> list[str]:
+    """For the completion of the shell."""
+    try:
+        return [name for name in sorted(load().by_name) if name.startswith(incomplete)]
+    except (PixwireError, OSError):
+        return []
+
+
+Context = Annotated[
+    Text,
+    Flag(
+        "--context",
+        envvar="PIXWIRE_CONTEXT",
+        help="The server of this name (see pixwire contexts).",
+        autocompletion=context_names,
+    ),
 ]
 Token = Annotated[
     Text,
@@ -35,7 +64,15 @@ Timeout = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The id of the job.")]
 
-Prompt = Annotated[Text, typer.Argument(metavar="PROMPT", help="What the image shows. [with --like: optional]")]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="PROMPT...", help="What the image shows; several make an image each. [with --like: optional]"
+    ),
+]
+PromptFile = Annotated[Path | None, Flag("--prompts", help="A file with a prompt on each line; - is stdin.")]
+Grid = Annotated[Path | None, Flag("--grid", help="Save one picture with all images and their prompts, too.")]
+Open = Annotated[bool, Flag("--open", help="Open the images (or the grid) with the system's viewer.")]
 Output = Annotated[
     Path | None,
     Flag(
@@ -84,7 +121,15 @@ Like = Annotated[
     Path | None, Flag("--like", help="Make this picture again: take what is not given here from what the file tells.")
 ]
 TraceParent = Annotated[Text, Flag("--traceparent", help="The trace the job belongs to (W3C Trace Context).")]
-PreviewFile = Annotated[Path | None, Flag("--preview", help="Keep the latest preview in this file.")]
+PreviewFile = Annotated[Path | None, Flag("--preview-file", help="Keep the latest preview in this file.")]
+Previews = Annotated[
+    Way,
+    Flag(
+        "--preview",
+        help="Show the image as it comes along: kitty (its graphics protocol), iterm (inline images), blocks "
+        "(half-block characters), off; auto: as the terminal can, and a bar where it cannot.",
+    ),
+]
 NewJobId = Annotated[Text, Flag("--job", help="Job id; the same id and arguments again attach to the job.")]
 
 Reason = Annotated[Text, Flag("--reason", help="Why, for the record.")]

@@ -1,20 +1,27 @@
 """How work in progress looks: bars on a terminal, plain lines elsewhere, nothing when the output is for a program."""
 
+import importlib.util
+import os
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..events import Event, Preview, StateChange
 from .exits import printable
+from .pictures import Picture, Terminal, Way, choose
 
 LABEL = 40  # characters
 
 
 class Display(Protocol):
     """Shows how several pieces of work come along. A context manager; `label` names one piece."""
+
+    shows_pictures: bool
+    """Whether previews are worth being asked for."""
 
     def __enter__(self) -> Self: ...
 
@@ -32,12 +39,16 @@ class Display(Protocol):
         """Something worth a line happened."""
 
 
-def display(*, quiet: bool) -> Display:
-    """The display that suits stderr."""
+def display(*, quiet: bool, preview: Way = Way.OFF) -> Display:
+    """The display that suits stderr. Raises InvalidArgument for a `preview` that needs what is not installed."""
     console = Console(stderr=True, highlight=False)
+    can_decode = importlib.util.find_spec("PIL") is not None
+    way = choose(preview, Terminal(console.is_terminal, console.color_system, os.environ, can_decode))
     if quiet:
         return Silence()
-    return Bars(console) if console.is_terminal else Lines(console)
+    if not console.is_terminal:
+        return Lines(console)
+    return Bars(console, None if way is Way.OFF else Picture(way, os.getpid()))
 
 
 def short(label: str) -> str:
@@ -68,17 +79,30 @@ def seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.0f} s" if milliseconds < 120_000 else f"{milliseconds / 60_000:.0f} min"
 
 
-class Bars:
-    """One bar for each label, on a terminal."""
+class _Progress(Progress):
+    """Bars with a picture above them."""
 
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+    picture: Picture | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.picture is not None:
+            yield self.picture
+        yield from super().get_renderables()
+
+
+class Bars:
+    """One bar for each label, on a terminal; above them the latest preview of any."""
+
+    def __init__(self, console: Console, picture: Picture | None = None) -> None:
+        self.shows_pictures = picture is not None
+        self._progress = _Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
             console=console,
         )
+        self._progress.picture = picture
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -92,6 +116,8 @@ class Bars:
 
     def update(self, label: str, event: Event) -> None:
         if isinstance(event, Preview):
+            if self._progress.picture is not None:
+                self._progress.picture.show(event.image)
             return
         task = self._task(label)
         self._progress.update(task, completed=event.step, total=event.steps or None, state=describe(event))
@@ -114,6 +140,8 @@ class Bars:
 
 class Lines:
     """Each state once; steps are left out, they would fill a log."""
+
+    shows_pictures = False
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -141,6 +169,8 @@ class Lines:
 
 class Silence:
     """Shows nothing."""
+
+    shows_pictures = False
 
     def __enter__(self) -> Self:
         return self

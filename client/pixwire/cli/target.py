@@ -1,18 +1,22 @@
 """Which server the commands talk to, and as whom: the options that all of them share."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from ..aio.connecting import Connecting, connect
 from ..arguments import Terms
 from ..core.auth import TokenSource
-from ..errors import invalid
+from ..errors import PixwireError, invalid
 from ..url import DEFAULT_URL
 from . import options as o
+from .contexts import load
+from .exits import report
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Target:
         Raises what `pixwire.connect` raises at once, and OSError when the token cannot be read.
         """
         return connect(
-            self.url,
+            split_urls(self.url),
             token=self._token(),
             allow_insecure_auth=self.allow_insecure_auth,
             cafile=self.cafile,
@@ -61,8 +65,14 @@ def _tell(note: Callable[[str], object], reason: str | None) -> None:
     note("connected again" if reason is None else f"connection lost: {reason}; trying again")
 
 
+def split_urls(urls: str) -> list[str]:
+    """One URL, or several with commas between them (in a path, write %2C for a comma that is part of it)."""
+    return [one.strip() for one in urls.split(",") if one.strip()] or [urls]
+
+
 def _target(
-    url: o.Url = DEFAULT_URL,
+    url: o.Url = None,
+    context: o.Context = None,
     token: o.Token = None,
     token_file: o.TokenFile = None,
     insecure_auth: o.InsecureAuth = False,
@@ -70,7 +80,46 @@ def _target(
     cert: o.CertFile = None,
     key: o.KeyFile = None,
 ) -> Target:
-    return Target(url, token, token_file, insecure_auth, cafile, cert, key)
+    try:
+        saved = _saved(url, context)
+    except PixwireError as error:
+        raise typer.Exit(report(error, as_json=False)) from None
+    given: dict[str, Any] = {
+        "url": url,
+        "token": token,
+        "token_file": token_file,
+        "allow_insecure_auth": insecure_auth or None,
+        "cafile": cafile,
+        "cert": cert,
+        "key": key,
+    }
+    if token or token_file:  # the one replaces the other
+        saved = {name: value for name, value in saved.items() if name not in ("token", "token_file")}
+    known = {**saved, **{name: value for name, value in given.items() if value is not None}}
+    files = {name: Path(known[name]) if known.get(name) else None for name in ("token_file", "cafile", "cert", "key")}
+    return Target(
+        known.get("url", DEFAULT_URL),
+        known.get("token"),
+        files["token_file"],
+        bool(known.get("allow_insecure_auth")),
+        files["cafile"],
+        files["cert"],
+        files["key"],
+    )
+
+
+def _saved(url: str | None, context: str | None) -> Mapping[str, Any]:
+    """What the context says. A context's token is for its own server, so that another URL takes nothing from it.
+
+    Raises InvalidArgument when there is no such context, or both are given.
+    """
+    if url is not None:
+        if context is not None:
+            raise invalid("context", context[:64], "one of the two", "both --url and --context are given: which is it?")
+        return {}
+    found = load()
+    chosen = context or found.used
+    return {} if chosen is None else found.get(chosen)
 
 
 def gathered(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:

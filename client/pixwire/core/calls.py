@@ -15,12 +15,13 @@ The life of a call on a stream is the table `HANDLERS`; a frame that is not in i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 from pixwire_protocol import messages
 from pixwire_protocol.errors import RemoteProtocolError, error_name
+from pixwire_protocol.maps import numbers
 from pixwire_protocol.registry import LIMITS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobState, JobStatus
 
@@ -38,7 +39,7 @@ RETRY = ("no", "same_id", "after")
 PROCESSED = ("no", "maybe", "yes")
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """What comes next on the stream."""
 
     ANSWER = auto()
@@ -47,6 +48,10 @@ class Phase(Enum):
     BYTES = auto()
     ANOTHER = auto()
     DONE = auto()
+
+
+# Used for every message: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
+ANOTHER, DONE = Phase.ANOTHER, Phase.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,10 @@ class Call(Generic[T]):
     known_at: ServerName | None = None
     """The server that is known to have accepted the job."""
     max_image_bytes: int = MAX_IMAGE_BYTES
+    home: str | None = None
+    """The server that must be asked, when there are several."""
+    roams: bool = False
+    """Whether another server could do it as well, as long as it did not leave for this one."""
 
     stream: int | None = None
     server: ServerName | None = None
@@ -107,6 +116,8 @@ class Call(Generic[T]):
     refusals: int = 0
     tries: int = 0
     suspected: int = 0
+    doubtful: bool = False
+    """Whether it was sent on a connection that ended before the answer, so that the server may have taken it."""
 
     phase: Phase = Phase.ANSWER
     status: JobStatus | None = None
@@ -124,7 +135,7 @@ class Call(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether the outcome is known."""
-        return self.phase is Phase.DONE
+        return self.phase is DONE
 
     @property
     def outcome(self) -> T:
@@ -140,6 +151,13 @@ class Call(Generic[T]):
             return len(self.images)
         return self.request.artifact
 
+    def anew(self) -> "Call[T]":
+        """The same question, for another server. Only for a call that was never sent itself."""
+        if self.upload is not None:
+            self.upload.restart()
+        asked = self.operation, self.request, self.job, self.finish, self.watch, self.deliver, self.want
+        return Call(*asked, self.upload, self.tells_bytes, self.known_at, home=self.home)
+
     def fail(self, error: PixwireError) -> None:
         """Ends the call with an error, unless it has ended."""
         if not self.done:
@@ -147,7 +165,7 @@ class Call(Generic[T]):
 
     def receive(self, message: messages.Message, end: bool) -> Event | None:
         """Takes the next message of the stream, the last one with `end`. Returns what a watcher wants to hear of it."""
-        if self.done:
+        if self.phase is DONE:
             return None
         handler = HANDLERS.get((self.phase, type(message)))
         if handler is None:
@@ -159,7 +177,7 @@ class Call(Generic[T]):
         except (RemoteProtocolError, ValueError, TypeError, KeyError) as error:
             self._violation(f"{type(message).__name__} is malformed: {error!r}")
             return None
-        if end and self.phase not in (Phase.DONE, Phase.ANOTHER):
+        if end and self.phase is not DONE and self.phase is not ANOTHER:
             self._violation(f"the answer to {self.operation} ended early, waiting for {self.phase.name}")
         if event is None or event.seq <= self.reported:
             return None
@@ -171,15 +189,16 @@ class Call(Generic[T]):
 
     def _succeed(self) -> None:
         self.value = self.finish(self)
-        self.phase = Phase.DONE
+        self.phase = DONE
 
     # --- the handlers of the table
 
     def _on_answer(self, message: messages.Result) -> Event | None:
         self.body = message.body
-        if isinstance(self.request, messages.Fetch):
+        asked = type(self.request)
+        if asked is messages.Fetch:
             self._begin_image(message.body)
-        elif isinstance(self.request, messages.List | messages.Admin):
+        elif asked is messages.List or asked is messages.Admin:
             self._succeed()
         else:
             self.known_at = self.server
@@ -191,7 +210,8 @@ class Call(Generic[T]):
         status = self.status = JobStatus.from_map(body)
         if not self.watch:
             self._succeed()
-        elif not status.state.terminal:
+            return None  # who asked once is told by the outcome
+        if not status.state.terminal:
             self.phase = Phase.EVENTS
         elif not self.deliver:
             self._succeed()
@@ -209,8 +229,9 @@ class Call(Generic[T]):
             case "state":
                 return self._on_state(body)
             case "progress":
-                seq, step, steps = _ints(body, "seq", "step", "steps")
-                return Progress(str(body["job"]), seq, step, steps, *_ints({"attempt": 1, **body}, "attempt"))
+                seq, step, steps, attempt = _ints({"attempt": 1, **body}, "seq", "step", "steps", "attempt")
+                timesteps = numbers(body.get("timesteps", []), "progress", "timesteps")
+                return Progress(str(body["job"]), seq, step, steps, attempt, timesteps)
         return None  # kinds of a later version: an event of no known meaning changes nothing
 
     def _on_preview(self, message: messages.Preview) -> Event | None:

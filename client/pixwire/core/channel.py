@@ -10,7 +10,6 @@ allows at once wait here, oldest first. SPEC 3, 6, 7.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
 
 from pixwire_protocol import messages
 from pixwire_protocol.connection import Connection
@@ -24,7 +23,7 @@ from pixwire_protocol.states import Role
 
 from ..errors import ConnectionLost, PixwireError, ProtocolViolation, request_failed
 from ..net.strangers import stranger
-from .calls import AnyCall, Phase, ServerName, error_of
+from .calls import ANOTHER, DONE, AnyCall, ServerName, error_of
 from .channel_updates import (
     Authenticated,
     AuthWanted,
@@ -46,6 +45,7 @@ ELSEWHERE = (ErrorCode.DRAINING, ErrorCode.TOO_MANY_STREAMS)  # an ERROR that is
 DEFECTS = tuple(code for code, spec in ERRORS.items() if code >> 8 == 0x01 and spec.retry == "no")
 MOST_REFUSALS = 5
 """How often a call is sent again because the server saw the end of other streams later than we did (SPEC 7.3)."""
+PONG_SECONDS = 1.0  # for which an answer to a PING may be out before the server counts as silent
 FIRST_BYTES = 8  # as many as tell what kind of server this is
 
 
@@ -56,12 +56,16 @@ class Channel:
         settings: what HELLO says (agent, limits, features).
         now: the time of the shell's clock, in seconds.
         timeout: seconds until the server must be ready, the making of the transport included.
+        probe: seconds of silence after which to ask by PING whether the server is well; None: as SPEC 12 has it.
     """
 
-    def __init__(self, settings: Settings, now: float, timeout: float) -> None:
+    def __init__(self, settings: Settings, now: float, timeout: float, probe: float | None = None) -> None:
         self._connection = Connection(Role.CLIENT, settings)
         self._timeout = timeout
         self._keepalive = Keepalive(Limits(), now, round(timeout * 1000))
+        self._probe = probe
+        self._heard = now
+        self._asked: float | None = None
         self._calls: dict[int, AnyCall] = {}
         self._waiting: deque[AnyCall] = deque()
         self._unsent: list[AnyCall] = []
@@ -70,6 +74,7 @@ class Channel:
         self._updates: list[ChannelUpdate] = []
         self._first = b""
         self._lent: memoryview | None = None
+        self._server: ServerName | None = None
         self.welcome: messages.Welcome | None = None
         self.goaway: messages.GoAway | None = None
         self.lost: Lost | None = None
@@ -104,8 +109,7 @@ class Channel:
 
     def send(self, call: AnyCall, now: float) -> None:
         """Takes a call on, when the channel `accepts`. Raises RateLimited for a ping too many (SPEC 12)."""
-        welcome = cast("messages.Welcome", self.welcome)
-        call.server = ServerName(welcome.server_id, welcome.epoch)
+        call.server = self._server
         if call.request is None:
             self._pings.send(call, now)
             self._unsent.append(call)
@@ -131,22 +135,24 @@ class Channel:
             self._connection.authenticate(mechanism, token)
 
     def _release(self, stream: int) -> None:
-        self._sending.stop(stream)
-        del self._calls[stream]
+        if self._calls.pop(stream).upload is not None:
+            self._sending.stop(stream)
 
     def _open_waiting(self) -> None:
-        if self.welcome is None or not self.accepts:
+        if not self._waiting or self.welcome is None or not self.accepts:
             return
         limits = self.welcome.limits
         while self._waiting and self._connection.open_streams < limits.max_streams:
             call = self._waiting.popleft()
             try:
-                check_upload(call.upload, limits.max_upload)
-                call.stream = self._connection.open(cast("messages.Request", call.request))
+                upload = call.upload
+                if upload is not None:
+                    check_upload(upload, limits.max_upload)
+                call.stream = self._connection.open(call.request)  # type: ignore[arg-type]  # a PING does not wait here
                 self._calls[call.stream] = call
                 self._unsent.append(call)
-                if isinstance(call.request, messages.Submit) and call.upload is not None:
-                    self._sending.start(call.stream, call.upload)
+                if upload is not None and isinstance(call.request, messages.Submit):
+                    self._sending.start(call.stream, upload)
             except MessageTooLargeError as error:  # the server takes less than the parameters need
                 self._refuse(call, request_failed(ErrorCode.FRAME_TOO_LARGE, "FRAME_TOO_LARGE", str(error)))
             except PixwireError as error:
@@ -183,6 +189,7 @@ class Channel:
 
     def _take(self, incoming: Sequence[Incoming], now: float) -> None:
         self._keepalive.on_receive(now)
+        self._heard, self._asked = now, None
         filling: list[AnyCall] = []
         for item in incoming:
             match item:
@@ -214,7 +221,10 @@ class Channel:
 
     def _on_ready(self, welcome: messages.Welcome, now: float) -> None:
         self.welcome, self.ready_since = welcome, now
+        self._server = ServerName(welcome.server_id, welcome.epoch)
         self._pings.set_pace(welcome.limits.min_ping_ms / 1000)
+        if self._probe is not None:
+            self._probe = max(self._probe, 2 * welcome.limits.min_ping_ms / 1000)
         self._keepalive.on_limits(welcome.limits, now)
         self._keepalive.on_ready(now)
         self._updates.append(Opened(welcome))
@@ -248,22 +258,23 @@ class Channel:
             self._updates.append(Returned(call, self.draining(message), sent=False, retry_after_ms=after))
 
     def _on_stream_message(self, stream: int, call: AnyCall, message: messages.Message, end: bool) -> None:
-        if isinstance(message, messages.Data):
-            self._connection.consumed(stream, len(message.tail))
-        if isinstance(message, messages.Error) and message.code in ELSEWHERE and call.refusals < MOST_REFUSALS:
+        kind = type(message)
+        if kind is messages.Data:
+            self._connection.consumed(stream, len(message.tail))  # type: ignore[union-attr]
+        elif isinstance(message, messages.Error) and message.code in ELSEWHERE and call.refusals < MOST_REFUSALS:
             self._on_refusal(stream, call, message)
             return
-        self._sending.stop(stream)
+        if call.upload is not None:
+            self._sending.stop(stream)
         filling = call.filling
         event = call.receive(message, end)
         if event is not None:
             self._updates.append(Emitted(call, event))
-        if call.tells_bytes and filling is not None and not isinstance(message, messages.Error):
+        if call.tells_bytes and filling is not None and kind is not messages.Error:
             self._updates.append(Emitted(call, filling.progress))
-        over = end or isinstance(message, messages.Reset)
-        if call.phase not in (Phase.DONE, Phase.ANOTHER):
+        if call.phase is not DONE and call.phase is not ANOTHER:
             return
-        if over:
+        if end or kind is messages.Reset:
             self._release(stream)
             self._open_waiting()
         else:
@@ -297,7 +308,20 @@ class Channel:
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timeout` wants to be called, or None. It may move with every call of any other method."""
-        return None if self.lost is not None else self._keepalive.next_deadline(now)
+        if self.lost is not None:
+            return None
+        due = self._keepalive.next_deadline(now)
+        return due if self._probe_at is None else min(due, self._probe_at)
+
+    @property
+    def _probe_at(self) -> float | None:
+        if self._probe is None or self.ready_since is None or self._asked is not None:
+            return None
+        return self._heard + self._probe
+
+    def owes_pong(self, now: float) -> bool:
+        """Whether the server was asked for a sign of life more than PONG_SECONDS ago, and gave none."""
+        return self._asked is not None and now > self._asked + PONG_SECONDS
 
     def handle_timeout(self, now: float) -> None:
         """Does what is due: asks a silent server for a sign, gives up on a dead one."""
@@ -305,11 +329,17 @@ class Channel:
             return
         match self._keepalive.poll(now):
             case "ping":
-                self._pings.keep_alive(now)
+                self._ask(now)
+            case None if self._probe_at is not None and now >= self._probe_at:
+                self._ask(now)
             case "dead" if self.ready_since is None:
                 self._end(f"no answer within {self._timeout:g} s")
             case "dead":
                 self._end("the server has gone silent and did not answer a ping")
+
+    def _ask(self, now: float) -> None:
+        self._asked = now if self._asked is None else self._asked
+        self._pings.keep_alive(now)
 
     # --- the end
 
@@ -387,8 +417,9 @@ class Channel:
         buffers = self._connection.data_to_send(max_bytes)
         if buffers:
             self._unsent.clear()  # whether all of them are in there does not matter: they may have been sent
-        for stream, problem in self._sending.advance():
-            self._on_upload(stream, problem)
+        if self._sending:
+            for stream, problem in self._sending.advance():
+                self._on_upload(stream, problem)
         self._open_waiting()  # a stream that was reset is free once its RESET has left
         return buffers
 

@@ -44,11 +44,14 @@ def request_of(item: str | Mapping[str, Any], common: Mapping[str, Any]) -> dict
     return {**common, **item}
 
 
-def wait_before_again(error: PixwireError, tries: int) -> float | None:
-    """Seconds to wait before a request that failed like this is made again; None: it has failed."""
+def wait_before_again(error: PixwireError, tries: int, left: float | None) -> float | None:
+    """Seconds to wait before a request that failed like this is made again; None: it has failed. `left`: seconds it
+    may still take; None: any.
+    """
     if not isinstance(error, CapacityError) or error.retry != "after" or tries >= MOST_TRIES:
         return None
-    return max(SHORTEST_WAIT, (error.retry_after_ms or 0) / 1000)
+    wait = max(SHORTEST_WAIT, (error.retry_after_ms or 0) / 1000)
+    return None if left is not None and wait > left else wait
 
 
 def check_concurrency(value: int) -> None:

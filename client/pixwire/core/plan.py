@@ -2,8 +2,8 @@
 
 import os
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pixwire_protocol.grease import RANDOM_BYTES as GREASE_BYTES
@@ -15,11 +15,16 @@ from ..errors import invalid
 from ..net.tls import TlsOptions, make_context
 from ..url import Endpoint, parse_url
 from .auth import Credentials, Kind, TokenSource, check_transport
+from .observe import CallListener, Observer
 from .policy import Policy
 from .session import ClientSession
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+PROBE_SECONDS = 10.0
+"""With several servers: after so much silence one is asked by PING, so that a dead one gets nothing for long."""
+MOST_CONNECTIONS = 64  # to one server
 
 OnDisconnect = Literal["wait", "fail"]
 ConnectionListener = Callable[[str | None], object]
@@ -36,6 +41,11 @@ class Plan:
     context: "SSLContext | None"
     credentials: Credentials | None
     on_connection: ConnectionListener | None
+    on_call: CallListener | None = None
+
+    def observer(self) -> Observer:
+        """Something that watches the calls, for the log and the user's metrics."""
+        return Observer(self.endpoint.url, self.on_call)
 
     def new_session(self) -> ClientSession:
         """A session that was never connected."""
@@ -62,6 +72,7 @@ def make_plan(
     stream_window: int,
     connection_window: int,
     max_image_bytes: int,
+    on_call: CallListener | None = None,
 ) -> Plan:
     """Checks what the user said. Raises InvalidURL and InvalidArgument."""
     endpoint = parse_url(url)
@@ -76,7 +87,22 @@ def make_plan(
     if credentials is not None:
         kind = "renewable" if credentials.renewable else "fixed"
     policy = Policy(on_disconnect == "wait", patience, timeout, max_image_bytes, kind)
-    return Plan(endpoint, _settings(stream_window, connection_window), policy, context, credentials, on_connection)
+    settings = _settings(stream_window, connection_window)
+    return Plan(endpoint, settings, policy, context, credentials, on_connection, on_call)
+
+
+def several(url: str | Sequence[str], connections: int, make: Callable[[str], Plan]) -> tuple[Plan, ...]:
+    """A plan for each connection: to each of the URLs, so many. Raises InvalidArgument and what `make` raises."""
+    urls = (url,) if isinstance(url, str) else tuple(dict.fromkeys(url))
+    if not urls:
+        raise invalid("url", "[]", "at least one URL", "there is no URL to connect to; give at least one")
+    if type(connections) is not int or not 1 <= connections <= MOST_CONNECTIONS:
+        allowed = f"an integer from 1 to {MOST_CONNECTIONS}"
+        raise invalid("connections", connections, allowed, f"connections must be {allowed}, not {connections!r}")
+    plans = [make(one) for one in urls for _ in range(connections)]
+    if len(plans) == 1:
+        return tuple(plans)
+    return tuple(replace(plan, policy=replace(plan.policy, persistent=True, probe=PROBE_SECONDS)) for plan in plans)
 
 
 def _settings(stream_window: int, connection_window: int) -> Settings:

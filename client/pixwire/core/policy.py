@@ -17,6 +17,8 @@ class Policy:
     connect_timeout: seconds for making one connection, handshake included.
     max_image_bytes: the largest image to make room for when the server announces it.
     identity: "none", "fixed" or "renewable": what there is to say when the server asks who we are.
+    persistent: also the first connection is tried again and again; else its failure ends the session.
+    probe: seconds of silence after which a server is asked by PING whether it is well; None: when SPEC 12 wants it.
     """
 
     mend: bool = True
@@ -24,3 +26,5 @@ class Policy:
     connect_timeout: float = 10.0
     max_image_bytes: int = MAX_IMAGE_BYTES
     identity: Kind = "none"
+    persistent: bool = False
+    probe: float | None = None

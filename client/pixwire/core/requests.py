@@ -69,6 +69,12 @@ def watch(job: str, want: tuple[str, ...], known_at: ServerName | None = None) -
     return Call("watch", request, job, _status, watch=True, want=want, known_at=known_at)
 
 
+def events(job: str, *, previews: bool, timesteps: bool, known_at: ServerName | None = None) -> Call[JobStatus]:
+    """`watch` with everything that happens to the job."""
+    more = {"preview": previews, "timesteps": timesteps}
+    return watch(job, ("progress", *(name for name, wanted in more.items() if wanted)), known_at)
+
+
 def deliver(job: str, known_at: ServerName | None = None) -> Call[list[Image]]:
     """Waits for the end of a job and takes all its images."""
     request = messages.Watch(job=job, deliver=True)
@@ -87,8 +93,13 @@ def models() -> Call[tuple[ModelInfo, ...]]:
     return Call("models", messages.List("models"), None, _models)
 
 
-def jobs(limit: int, after: str | None, states: tuple[str, ...], tag: str | None = None) -> Call[JobPage]:
-    """Asks for a page of the caller's jobs. Raises InvalidArgument for a limit, state or tag that cannot be."""
+def jobs(
+    limit: int, after: str | None, states: tuple[str, ...], tag: str | None = None, home: str | None = None
+) -> Call[JobPage]:
+    """Asks for a page of the caller's jobs, at the server `home` when there are several.
+
+    Raises InvalidArgument for a limit, state or tag that cannot be.
+    """
     check_field("LIST", "limit", limit, "limit")
     if tag is not None:
         check_field("LIST", "tag", tag, "tag")
@@ -96,11 +107,16 @@ def jobs(limit: int, after: str | None, states: tuple[str, ...], tag: str | None
         if state not in tuple(JobState):
             allowed = ", ".join(JobState)
             raise invalid("states", str(state)[:64], allowed, f"states must be of {allowed}, not {str(state)[:64]!r}")
-    return Call("jobs", messages.List("jobs", limit, after, states, tag), None, _jobs)
+    return Call("jobs", messages.List("jobs", limit, after, states, tag), None, _jobs, home=home)
 
 
-def admin(action: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
-    """Asks the server to show or change what it does. Raises InvalidArgument for a field that cannot be sent."""
+def admin(action: str, fields: Mapping[str, Any], servers: int = 1) -> Call[dict[str, Any]]:
+    """Asks the server to show or change what it does. Raises InvalidArgument for a field that cannot be sent, and for
+    more than one server: which of them is meant?
+    """
+    if servers > 1:
+        text = f"admin is about one server, and this client has {servers}: connect to the URL of the one that is meant"
+        raise invalid("url", servers, "the URL of one server", text)
     given = {name: value for name, value in {"action": action, **fields}.items() if value is not None}
     known = messages.CODECS["ADMIN"].fields
     for name, value in given.items():

@@ -38,6 +38,7 @@ def why_not_again(call: Call[Any], *, sent: bool, suspect: bool) -> str | None:
     if call.request is None:
         return "a ping is about one connection"
     call.tries += sent
+    call.doubtful = call.doubtful or sent
     call.suspected += suspect
     if call.suspected > 1:
         return f"{call.operation} was open twice when a connection failed"

@@ -16,6 +16,10 @@ class Sending:
         self._connection = connection
         self._uploads: dict[int, Upload] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there are some."""
+        return bool(self._uploads)
+
     def start(self, stream: int, upload: Upload) -> None:
         """The request is open: its attachments follow. Raises InvalidArgument when they cannot be read any more."""
         upload.restart()

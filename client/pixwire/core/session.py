@@ -40,7 +40,7 @@ from .channel_updates import (
 from .deadlines import Deadlines
 from .policy import Policy
 from .resume import go_on, why_not_again
-from .updates import Dial, HangUp, Over, TokenWanted, Update
+from .updates import Dial, HangUp, Over, TokenWanted, Unreached, Update
 
 Key = tuple[Literal["timeout", "patience", "retry"], AnyCall] | tuple[Literal["dial", "renew"], None]
 
@@ -77,9 +77,17 @@ class ClientSession:
         """Whether a call would be sent at once."""
         return self._current is not None
 
+    def silent(self, now: float) -> bool:
+        """Whether the server owes the answer to a PING for longer than is usual."""
+        channel = self._current
+        return channel is not None and channel.owes_pong(now)
+
     @property
     def _current(self) -> Channel | None:
-        return next((channel for channel in self._channels if channel.accepts), None)
+        for channel in self._channels:
+            if channel.accepts:
+                return channel
+        return None
 
     # --- from the user
 
@@ -117,6 +125,16 @@ class ClientSession:
         if call.done:
             return ()
         self._give_up(call, None)
+        return self._after(now)
+
+    def recall(self, now: float) -> Sequence[Update]:
+        """Another server is there: calls that `roam` and wait here for a connection end with ConnectionLost, processed
+        "no". Those that were sent once stay: this server may have taken them.
+        """
+        if self._current is None:
+            error = "another server is there"
+            for call in [call for call in self._held if call.roams and not call.doubtful and call.status is None]:
+                self._give_up(call, ConnectionLost(error, processed="no", job=call.job))
         return self._after(now)
 
     def close(self, now: float) -> Sequence[Update]:
@@ -166,8 +184,12 @@ class ClientSession:
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timeout` wants to be called, or None. It may move with every call of any other method."""
-        times = [self._deadlines.next(), *(channel.next_deadline(now) for channel in self._channels)]
-        return min((time for time in times if time is not None), default=None)
+        due = self._deadlines.next()
+        for channel in self._channels:
+            at = channel.next_deadline(now)
+            if at is not None and (due is None or at < due):
+                due = at
+        return due
 
     def handle_timeout(self, now: float) -> Sequence[Update]:
         """Does what is due: ends calls whose time is up, connects again, looks after the connections."""
@@ -196,9 +218,9 @@ class ClientSession:
             self._deadlines.set(("patience", call), max(now, after) + self._policy.patience)
 
     def _forget(self, call: AnyCall) -> None:
-        self._held.pop(call, None)
-        self._deadlines.drop(("patience", call))
-        self._deadlines.drop(("retry", call))
+        if self._held.pop(call, None) is not None:
+            self._deadlines.drop(("patience", call))
+            self._deadlines.drop(("retry", call))
         self._deadlines.drop(("timeout", call))
 
     def _give_up(self, call: AnyCall, error: PixwireError | None) -> None:
@@ -245,7 +267,7 @@ class ClientSession:
 
     def _dial(self, now: float) -> None:
         if self.over is None and not any(channel.accepts or channel.is_new for channel in self._channels):
-            channel = Channel(self._settings, now, self._policy.connect_timeout)
+            channel = Channel(self._settings, now, self._policy.connect_timeout, self._policy.probe)
             self._channels.append(channel)
             self._updates.append(Dial(channel))
 
@@ -264,15 +286,18 @@ class ClientSession:
                     channel.close("nothing is left to do here")
             if self._held:
                 self._send_held(now)
-            if not any(channel.has_news for channel in self._channels):
+            for channel in self._channels:
+                if channel.has_news:
+                    break
+            else:
                 return
 
     def _on_update(self, channel: Channel, update: object, now: float) -> None:
         match update:
-            case Emitted():
-                self._updates.append(update)
             case Finished(call):
                 self._forget(call)
+                self._updates.append(update)
+            case Emitted():
                 self._updates.append(update)
             case Returned():
                 self._on_returned(update, now)
@@ -309,6 +334,8 @@ class ClientSession:
         else:
             self._schedule(now)
             self._tell_disconnected(lost.reason)
+            if self.welcome is None:
+                self._updates.append(Unreached(lost.reason))
 
     def _tell_disconnected(self, reason: str) -> None:
         """Once for each connection that was ready, when no other one takes its place at once."""
@@ -321,13 +348,13 @@ class ClientSession:
         refused = self._identity.refused(lost.code, lost.said, was_ready=self.welcome is not None)
         if refused is not None:
             return refused
-        if self.welcome is None or lost.final:
+        if lost.final or (self.welcome is None and not self._policy.persistent):
             return ConnectionLost(lost.reason, processed="no")
         return None
 
     def _schedule(self, now: float) -> None:
         """Plans the next connection, unless one is there, or under way, or planned."""
-        if self.over is not None or self.welcome is None:
+        if self.over is not None or (self.welcome is None and not self._policy.persistent):
             return
         for call, after in self._held.items():  # those that waited for something else wait for a connection now
             if ("patience", call) not in self._deadlines:

@@ -35,4 +35,11 @@ class Over:
     error: PixwireError
 
 
-Update = Opened | Disconnected | Emitted | Finished | Dial | TokenWanted | HangUp | Over
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """A connection did not come about, and none ever did; the session goes on trying."""
+
+    reason: str
+
+
+Update = Opened | Disconnected | Emitted | Finished | Dial | TokenWanted | HangUp | Over | Unreached

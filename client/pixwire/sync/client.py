@@ -9,7 +9,7 @@ share its connection: make one for the whole program. It survives a fork (a serv
 and forks then): the child makes a connection of its own. SPEC 7, 9.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from time import monotonic as now
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, overload
@@ -23,8 +23,10 @@ from ..core.auth import TokenSource
 from ..core.calls import MAX_IMAGE_BYTES
 from ..core.drafts import draft
 from ..core.lease import Lease
+from ..core.listing import Listing, Source
 from ..core.many import CONCURRENCY, Outcome
-from ..core.plan import ConnectionListener, OnDisconnect, make_plan
+from ..core.observe import CallListener
+from ..core.plan import ConnectionListener, OnDisconnect, Plan, make_plan, several
 from ..core.policy import PATIENCE
 from ..errors import PixwireError
 from ..events import Preview, Progress, StateChange
@@ -39,7 +41,7 @@ from .reading import read
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-PAGE = 100  # jobs that one request for the list asks for
+    from .several import AnyLink
 
 
 class Client:
@@ -49,30 +51,40 @@ class Client:
     happened: jobs live in the server. With `on_disconnect="fail"` they raise ConnectionLost instead.
 
     Args:
-        url: `pixwires://host[:port]` (TLS), `pixwire://host[:port]` or `pixwire+unix:///path/to/socket`.
+        url: `pixwires://host[:port]` (TLS), `pixwire://host[:port]` or `pixwire+unix:///path/to/socket`. A list of them
+            spreads the calls over several servers: see `docs/clusters.md`.
         token: for a server that asks who we are. A function is asked at every connect and before the token expires, in
             a thread of its own. In cleartext a token is sent to loopback and Unix sockets only, unless
             `allow_insecure_auth`.
-        cafile: certificates (PEM) to trust instead of the system's. certfile, keyfile: a certificate to show.
-        ssl: an `ssl.SSLContext` instead of those three; its ALPN names become PXW's.
+        allow_insecure_auth: send the token in cleartext to other machines as well, where others may read it.
+        cafile: certificates (PEM) to trust instead of the system's.
+        certfile: a certificate (PEM, with its chain) to show to the server.
+        keyfile: its private key (PEM); None: it is in `certfile`, too.
+        ssl: an `ssl.SSLContext` instead of these three; its ALPN names become PXW's.
         on_disconnect: what calls do while there is no connection: "wait" for the next one and go on there, at most
             `patience` seconds and their own timeout; or "fail" with ConnectionLost. The client reconnects either way.
+        patience: seconds that a call waits for the next connection.
         on_connection: called with a reason when the connection is lost, and with None when there is one again, in the
-            thread of the connections: it must neither block nor call the client.
+            thread of the connections: it must neither block nor call the client. With several servers: when the last
+            connection is lost, and when there is one again; the others' comings and goings are in the log.
         timeout: seconds for making a connection: transport, TLS, handshake and authentication together.
-        stream_window, connection_window: how many bytes of images the server may send ahead, per call and in all.
-            Larger ones help when the round trip is long (throughput is at most window / round trip).
+        stream_window: how many bytes of images the server may send ahead, for each call. A larger one helps when the
+            round trip is long: throughput is at most window / round trip. SPEC 7.4.
+        connection_window: the same for all calls together.
         max_image_bytes: a larger image is not received; the call that waits for it fails with ProtocolViolation.
+        connections: how many connections to make to each server. One is enough but for many large images at once.
+        on_call: gets a `pixwire.CallRecord` when a call ends, for metrics; it must not block.
 
     Raises:
-        InvalidURL, InvalidArgument (a window out of range, a file that cannot be used, a token in cleartext).
+        InvalidURL: the URL cannot be understood.
+        InvalidArgument: a window out of range, a file that cannot be used, a token in cleartext.
         ConnectError: nobody listens, the certificate is not accepted, the handshake failed or took too long. SPEC 6.
         AuthRequired, AuthFailed, AuthExpired: the server wants a token, or another one.
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         token: TokenSource | None = None,
         allow_insecure_auth: bool = False,
@@ -87,13 +99,17 @@ class Client:
         stream_window: int = 1 << 20,
         connection_window: int = 4 << 20,
         max_image_bytes: int = MAX_IMAGE_BYTES,
+        connections: int = 1,
+        on_call: CallListener | None = None,
     ) -> None:
         tls = TlsOptions(ssl, cafile, certfile, keyfile)
         windows = stream_window, connection_window, max_image_bytes
-        plan = make_plan(
-            url, token, allow_insecure_auth, tls, on_disconnect, patience, on_connection, timeout, *windows
-        )
-        self._link = Link(plan)
+        behaviour = on_disconnect, patience, on_connection, timeout
+
+        def plan(one: str) -> Plan:
+            return make_plan(one, token, allow_insecure_auth, tls, *behaviour, *windows, on_call)
+
+        self._link = _link(several(url, connections, plan))
         self._lease = Lease(self._link)
         self._link.open()
 
@@ -230,15 +246,12 @@ class Client:
                 so that a job which ends meanwhile may be missed or told with its old state.
             timeout: seconds for each page.
         """
-        wanted, after = tuple(states), None
-        left = limit
-        while left is None or left > 0:
-            page = self._link.perform(requests.jobs(min(left or PAGE, PAGE), after, wanted, tag), timeout)
-            yield from page.jobs[:left]
-            left = None if left is None else left - len(page.jobs)
-            after = page.next
-            if after is None:
-                return
+        listing = Listing(self._link.homes, limit, tuple(states), tag)
+        while (found := listing.next()) is not None:
+            if isinstance(found, Source):
+                listing.feed(found, self._link.perform(listing.request(found), timeout))
+            else:
+                yield found
 
     def admin(self, action: str, *, timeout: float | None = 30.0, **fields: Any) -> dict[str, Any]:
         """Looks into the server or changes what it does, and returns the body of its answer (SPEC 8.19).
@@ -247,7 +260,7 @@ class Client:
         load, unload, remove_model (model), add_model (model, path). Raises Forbidden without the role "admin" (see
         `roles`), InvalidArgument for an action or a field that does not exist.
         """
-        return self._link.perform(requests.admin(action, fields), timeout)
+        return self._link.perform(requests.admin(action, fields, len(self._link.homes)), timeout)
 
     def ping(self, *, timeout: float | None = 10.0) -> float:
         """The round trip to the server's loop and back, in seconds, as the thread of the connections sees it.
@@ -284,7 +297,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The URL this client was connected with."""
+        """The URL this client was connected with; several are joined by commas."""
         return self._link.url
 
     @property
@@ -317,3 +330,11 @@ class Client:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a pixwire.Client cannot be pickled: make one in each process, or let the process be forked")
+
+
+def _link(plans: tuple[Plan, ...]) -> "AnyLink":
+    if len(plans) == 1:
+        return Link(plans[0])
+    from .several import Several
+
+    return Several(plans)

@@ -8,17 +8,19 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from queue import SimpleQueue
 from time import monotonic as now
-from typing import TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from ..core.calls import Call
 from ..core.plan import Plan
 from ..errors import ConnectError, ConnectionLost
 from ..events import Heard
-from .mailbox import Mailbox
+from .mailbox import Box, Mailbox
 from .worker import Worker
 
 T = TypeVar("T")
+ITS_OWN = "on_connection may not wait for its own client: leave that to another thread"
 
 
 class Link:
@@ -31,12 +33,17 @@ class Link:
         """What is known of the server. After a fork it is what was known before, until the first call."""
         self._opening = threading.Lock()
         self._was_closed = False
-        _links.add(self)
+        mind_forks(self)
 
     @property
     def url(self) -> str:
         """The server's."""
         return self._plan.endpoint.url
+
+    @property
+    def homes(self) -> tuple[str | None, ...]:
+        """The servers behind this: one, whichever it is."""
+        return (None,)
 
     @property
     def connected(self) -> bool:
@@ -72,6 +79,30 @@ class Link:
                 self._open()
         return cast("Worker", self._worker)
 
+    def launch(self, bell: "SimpleQueue[Mailbox[Any]]") -> Worker:
+        """Begins to make the connections of this process, without waiting; the bell rings when `opened` is done."""
+        worker = Worker(self._plan, bell)
+        self._worker, self.session = worker, worker.session
+        worker.start()
+        return worker
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether this process has connections, or makes them."""
+        return self._worker is not None
+
+    def land(self) -> None:
+        """Ends them at once; they can be launched again."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.abort()
+            worker.join()
+
+    def problem(self, worker: Worker, error: ConnectionLost) -> ConnectError:
+        """Why the first connection did not come about."""
+        hint = self._plan.hint(connected=worker.was_connected, received=worker.bytes_received)
+        return ConnectError(self.url, error.reason + hint, reached=worker.reached)
+
     def _open(self) -> None:
         worker = Worker(self._plan)
         try:
@@ -79,8 +110,7 @@ class Link:
             worker.opened.wait()
             self._worker, self.session = worker, worker.session
         except ConnectionLost as error:
-            hint = self._plan.hint(connected=worker.was_connected, received=worker.bytes_received)
-            raise ConnectError(self.url, error.reason + hint, reached=worker.reached) from error
+            raise self.problem(worker, error) from error
         finally:
             if self._worker is not worker:  # Ctrl-C, too, leaves nothing behind
                 worker.abort()
@@ -90,8 +120,30 @@ class Link:
         """Begins a call; `release` it when nobody waits for what comes into the box any more."""
         worker = self._connections()
         if worker.is_current:
-            raise RuntimeError("on_connection may not wait for its own client: leave that to another thread")
+            raise RuntimeError(ITS_OWN)
         worker.begin(call, box, timeout, now() if since is None else since)
+
+    def begin(self, call: Call[T], timeout: float | None, box: Box, since: float) -> None:
+        """Begins a call on connections that were launched; any thread may, also theirs."""
+        if self._worker is None:
+            box.fail(ConnectionLost("the client was closed", processed="no", job=call.job))
+        else:
+            self._worker.begin(call, box, timeout, since)
+
+    def drop(self, call: Call[T]) -> None:
+        """Forgets a call that was begun; any thread may."""
+        if self._worker is not None:
+            self._worker.release(call)
+
+    def recall(self) -> None:
+        """Another server is there for calls that wait here for a connection."""
+        if self._worker is not None:
+            self._worker.recall()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the thread of the connections asks."""
+        return self._worker is not None and self._worker.is_current
 
     def release(self, call: Call[T], box: Mailbox[T]) -> None:
         """Forgets a call; if it is still under way its stream is reset."""
@@ -118,11 +170,19 @@ class Link:
 
     def close(self) -> None:
         """Ends everything; calls under way get ConnectionLost. Waits a moment for the last bytes to leave."""
+        self.leave()
+        self.join()
+
+    def leave(self) -> None:
+        """Ends everything, without waiting."""
         self._was_closed = True
-        worker = self._worker
-        if worker is not None:
-            worker.close()
-            worker.join()
+        if self._worker is not None:
+            self._worker.close()
+
+    def join(self) -> None:
+        """After `leave`: waits until all is closed."""
+        if self._worker is not None:
+            self._worker.join()
 
     def abandoned(self) -> bool:
         """Nobody will use this any more: it ends, if somebody forgot to end it. Returns whether that was so."""
@@ -140,7 +200,16 @@ class Link:
             worker.forget()
 
 
-_links: "weakref.WeakSet[Link]" = weakref.WeakSet()
+class _Forkable(Protocol):
+    def after_fork(self) -> None: ...
+
+
+_links: "weakref.WeakSet[_Forkable]" = weakref.WeakSet()
+
+
+def mind_forks(link: _Forkable) -> None:
+    """Its `after_fork` is called in a child, before anything else happens there."""
+    _links.add(link)
 
 
 def _after_fork() -> None:

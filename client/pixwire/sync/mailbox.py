@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from time import monotonic as now
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..events import DownloadProgress, Heard, Preview, Progress, StateChange, UploadProgress
 
@@ -22,6 +22,19 @@ LOSSY = (UploadProgress, DownloadProgress, Progress, Preview)
 INTERRUPT_SECONDS = 0.2
 """How soon a signal is noticed that did not interrupt the waiting: because another thread received it, or it came just
 before the waiting began. Python handles it in the main thread, between two steps of the interpreter."""
+
+
+class Box(Protocol):
+    """What the thread of the connections needs of it."""
+
+    def push(self, event: Heard) -> None:
+        """Something happened."""
+
+    def succeed(self, value: Any) -> None:
+        """That is the outcome, and nothing comes after it."""
+
+    def fail(self, error: BaseException) -> None:
+        """The call has failed, and nothing comes after it."""
 
 
 class Mailbox(Generic[T]):
@@ -114,6 +127,11 @@ class Mailbox(Generic[T]):
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it failed, when it is done and did."""
+        return self._error
 
     def _take(self) -> Heard | None:
         """The earliest unread event."""

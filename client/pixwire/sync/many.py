@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic as now
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import requests
 from ..core.calls import Call
@@ -12,9 +12,11 @@ from ..core.drafts import draft
 from ..core.many import Outcome, check_concurrency, request_of, wait_before_again
 from ..errors import PixwireError
 from ..image import Image
-from .link import Link
 from .mailbox import Mailbox, heard
 from .reading import read
+
+if TYPE_CHECKING:
+    from .several import AnyLink
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +36,7 @@ class Batch:
 
     def __init__(
         self,
-        link: Link,
+        link: "AnyLink",
         prompts: Iterable[str | Mapping[str, Any]],
         concurrency: int,
         timeout: float | None,
@@ -112,8 +114,9 @@ class Batch:
         return None
 
     def _failed(self, going: _Going, error: PixwireError) -> Outcome | None:
-        wait = wait_before_again(error, going.tries)
-        if wait is None or (self._timeout is not None and now() + wait > going.since + self._timeout):
+        left = None if self._timeout is None else going.since + self._timeout - now()
+        wait = wait_before_again(error, going.tries, left)
+        if wait is None:
             return Outcome(going.index, going.request, error=error)
         going.again_at = now() + wait
         self._waiting.append(going)

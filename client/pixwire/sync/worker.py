@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from queue import SimpleQueue
 from time import monotonic as now
 from typing import Any
 
@@ -19,10 +20,10 @@ from ..core.calls import Call
 from ..core.channel import Channel
 from ..core.channel_updates import Disconnected, Emitted, Finished, Opened
 from ..core.plan import Plan
-from ..core.updates import Dial, HangUp, Over, TokenWanted, Update
+from ..core.updates import Dial, HangUp, Over, TokenWanted, Unreached, Update
 from ..errors import ConnectionLost, PixwireError
 from ..net.problems import describe
-from .mailbox import Mailbox
+from .mailbox import Box, Mailbox
 from .pipe import READ, Address, Pipe
 
 CLOSE_SECONDS = 2.0  # how long a close waits for the server to take the last bytes
@@ -32,19 +33,21 @@ Note = Callable[[], None]
 class Worker:
     """The connections of one client in one process, from `start` until the session is over and all is closed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, bell: "SimpleQueue[Mailbox[Any]] | None" = None) -> None:
+        """`bell`: rings when `opened` is done, for who waits for several."""
         self.session = plan.new_session()
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.reached = self.was_connected = False
         self.bytes_received = 0
-        self.opened: Mailbox[None] = Mailbox()
+        self.opened: Mailbox[None] = Mailbox(bell=bell)
         """Done when the first connection is ready, or the session is over without one."""
         self._plan = plan
+        self._observer = plan.observer()
         self._notes: deque[Note] = deque()
         self._bell, self._button = socket.socketpair()
         self._pipes: dict[Channel, Pipe] = {}
         self._leaving: dict[Pipe, float] = {}
-        self._boxes: dict[Call[Any], Mailbox[Any]] = {}
+        self._boxes: dict[Call[Any], Box] = {}
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name=f"pixwire {plan.endpoint.url}", daemon=True)
         for end in (self._bell, self._button):
@@ -67,13 +70,17 @@ class Worker:
         """Whether it is the worker's own thread that asks."""
         return threading.current_thread() is self._thread
 
-    def begin(self, call: Call[Any], box: Mailbox[Any], timeout: float | None, since: float) -> None:
+    def begin(self, call: Call[Any], box: Box, timeout: float | None, since: float) -> None:
         """The session takes on a call; what becomes of it goes into the box."""
         self._post(lambda: self._begin(call, box, timeout, since))
 
     def release(self, call: Call[Any]) -> None:
         """Nobody waits for the call any more: if it is still under way its stream is reset."""
         self._post(lambda: self._release(call))
+
+    def recall(self) -> None:
+        """Another server is there for calls that wait here for a connection."""
+        self._post(lambda: self._heard(self.session.recall(now())))
 
     def close(self) -> None:
         """Ends everything; calls under way get ConnectionLost."""
@@ -172,17 +179,19 @@ class Worker:
 
     # --- notes
 
-    def _begin(self, call: Call[Any], box: Mailbox[Any], timeout: float | None, since: float) -> None:
+    def _begin(self, call: Call[Any], box: Box, timeout: float | None, since: float) -> None:
         try:
             updates = self.session.begin(call, now(), timeout, since)
         except PixwireError as error:
             box.fail(error)
             return
         self._boxes[call] = box
+        self._observer.begun(call, now())
         self._heard(updates)
 
     def _release(self, call: Call[Any]) -> None:
         if self._boxes.pop(call, None) is not None:
+            self._observer.ended(call, now(), given_up=True)
             self._heard(self.session.abandon(call, now()))
 
     def _abort(self) -> None:
@@ -206,11 +215,13 @@ class Worker:
                 case Finished(call):
                     self._finish(call)
                 case Opened():
-                    if self.opened.done:
+                    self._observer.connection(None)
+                    was_told = self.opened.done
+                    self.opened.succeed(None)
+                    if was_told or self._plan.policy.persistent:
                         self._tell(None)
-                    else:
-                        self.opened.succeed(None)
                 case Disconnected(reason):
+                    self._observer.connection(reason)
                     self._tell(reason)
                 case Dial(channel):
                     self._dial(channel)
@@ -220,9 +231,12 @@ class Worker:
                     self._hang_up(channel)
                 case Over(error):
                     self.opened.fail(error)
+                case Unreached(reason):
+                    self.opened.fail(ConnectionLost(reason, processed="no"))
 
     def _finish(self, call: Call[Any]) -> None:
         box = self._boxes.pop(call, None)
+        self._observer.ended(call, now())
         if box is None:
             return
         if call.error is not None:

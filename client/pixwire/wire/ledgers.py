@@ -155,7 +155,7 @@ class Announcements(_Plain):
 
 
 class Wishes(_Plain):
-    """REQ-011: progress and PREVIEW only when wanted. JOB-006: `seq` rises on a stream."""
+    """REQ-011, REQ-045: progress, PREVIEW and timesteps only when wanted. JOB-006: `seq` rises on a stream."""
 
     def __init__(self) -> None:
         self._want: dict[int, frozenset[str]] = {}
@@ -175,6 +175,9 @@ class Wishes(_Plain):
         kind = "preview" if frame.name == "PREVIEW" else head.get("event") if frame.name == "EVENT" else None
         if kind in ("preview", "progress") and kind not in self._want.get(frame.stream, frozenset()):
             yield Complaint(seen, f"{kind} was not wanted", ("PXW-REQ-011",))
+        told = head.get("timesteps") if frame.name in ("RESULT", "EVENT") else None
+        if told is not None and "timesteps" not in self._want.get(frame.stream, frozenset()):
+            yield Complaint(seen, "timesteps were not wanted", ("PXW-REQ-045",))
         seq = head.get("seq")
         if frame.name in ("RESULT", "EVENT", "PREVIEW") and isinstance(seq, int):
             before = self._seq.get(frame.stream, -1)

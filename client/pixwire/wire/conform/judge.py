@@ -33,8 +33,8 @@ JUDGED: Final = (
         "PXW-MSG-005",
         "PXW-MSG-017",
     ),
-    *("PXW-REQ-011", "PXW-REQ-025", "PXW-STR-004", "PXW-STR-009", "PXW-STR-010", "PXW-STR-011", "PXW-STR-012"),
-    "PXW-STR-014",
+    *("PXW-REQ-011", "PXW-REQ-025", "PXW-REQ-045", "PXW-REQ-046", "PXW-STR-004", "PXW-STR-009", "PXW-STR-010"),
+    *("PXW-STR-011", "PXW-STR-012", "PXW-STR-014"),
 )
 """Requirements that are looked at in every frame of every case."""
 _KEY: Final = re.compile(HEAD_KEY)
@@ -135,6 +135,17 @@ def view_of(frame: Frame, window: int) -> StreamView | None:
     want = head.get("want")
     names = tuple(name for name in want if isinstance(name, str)) if isinstance(want, list) else ()
     return StreamView(frame.name, kind, window, head.get("job"), deliver, names if kind == "watched" else ())
+
+
+def check_timesteps(view: StreamView, frame: Frame, head: Mapping[str, Any]) -> None:
+    """They were asked for, and there is a number for each step."""
+    told = head.get("timesteps")
+    if told is None:
+        return
+    if "timesteps" not in view.want:
+        raise Violation("PXW-REQ-045", f"{frame}: timesteps were not named in want {list(view.want)}")
+    if type(told) is not list or len(told) != head["step"] or {type(one) for one in told} - {int, float}:
+        raise Violation("PXW-REQ-046", f"{frame}: timesteps {told} are not a number for each of {head['step']} steps")
 
 
 class ServerJudge:
@@ -272,6 +283,7 @@ class ServerJudge:
         if view.request in ("LIST", "ADMIN"):
             return True
         check_status(head, view.job)
+        check_timesteps(view, frame, head)
         view.state, view.seq, view.result_seq = JobState(head["state"]), head["seq"], head["seq"]
         return view.kind == "plain" or self._after_state(view, head)
 
@@ -289,12 +301,14 @@ class ServerJudge:
         if event == "progress":
             check_body("EVENT progress", head, _PROGRESS)
             self._lossy(view, frame, "progress")
+            check_timesteps(view, frame, head)
         elif event != "state":
             raise Violation("", f"{frame} with event = {event!r} (SPEC 8.15)")
         self._order(view, frame, head["seq"] if type(head.get("seq")) is int else -1)
         if event != "state":
             return False
         check_status(head, view.job)
+        check_timesteps(view, frame, head)
         state, before = JobState(head["state"]), view.state
         if view.kind == "awaited" and not state.terminal:
             raise Violation("PXW-STR-012", f"{frame}: with deliver and without watch only the terminal state follows")

@@ -52,6 +52,9 @@ async def main(behaviour: str) -> int:
 
 
 if __name__ == "__main__":
+    if os.environ.get("FAKE_BEHAVIOUR") == "hang":
+        print("loading", file=sys.stderr, flush=True)
+        signal.pause()
     how = os.environ.get("FAKE_BEHAVIOUR", "")
     if how == "no start":
         print("the model folder is empty", file=sys.stderr)

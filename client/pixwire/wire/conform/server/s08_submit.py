@@ -149,6 +149,16 @@ async def want(server: Subject) -> None:
             await server.follow(peer, stream)
 
 
+@case("PXW-REQ-045", "PXW-REQ-046", section="8.17", level=1)
+async def timesteps(server: Subject) -> None:
+    """Timesteps come only as `want` names them, and then a number for each step that was done"""
+    for names in (["progress"], ["timesteps"], ["progress", "timesteps"]):
+        peer = await server.ready()
+        stream = await server.submit(peer, tail=await server.tail(steps=2), watch=True, want=names)
+        if (await server.accepted(peer, stream))["state"] in ("queued", "running"):
+            await server.follow(peer, stream)
+
+
 @case("PXW-REQ-013", "PXW-REQ-026", "PXW-REQ-025", level=2)
 async def deliver(server: Subject) -> None:
     """With deliver all artifacts follow, in the order of their index, from start to end, each in frames of its own"""
