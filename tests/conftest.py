@@ -44,6 +44,8 @@ class ServerProcess:
         self.options = options
         self.log_path = data_dir.with_suffix(".log")
         self.url = ""
+        self.urls: list[str] = []
+        """All that it listens on."""
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "ServerProcess":
@@ -66,6 +68,7 @@ class ServerProcess:
         found = re.search(r"listening on ([^\s,]+)", line)
         assert found, f"the server did not start: {line!r}\n{self.log()}"
         self.url = found[1]
+        self.urls = re.findall(r"[a-z+]+://[^\s,]+", line)
         return self
 
     def log(self) -> str:

@@ -11,11 +11,12 @@ import logging
 import secrets
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
@@ -24,11 +25,17 @@ from pixwire_server.config import ServerConfig
 from pixwire_server.doors.access import Access, AccessError
 from pixwire_server.doors.door import Door
 from pixwire_server.doors.listeners import Listener, ListenError, bind_all
+from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.settings import DoorSettings
 from pixwire_server.doors.tls import TlsFiles
 from pixwire_server.engine.api import EngineConfig
 from pixwire_server.engine.process import EngineProcess
-from pixwire_server.jobs import Jobs, JobsSettings, StartupError, open_jobs
+from pixwire_server.jobs import Gauges, Jobs, JobsSettings, StartupError, open_jobs
+
+if TYPE_CHECKING:
+    from pixwire_server.doors.http.door import HttpDoor
+    from pixwire_server.doors.http.settings import HttpSettings
+    from pixwire_server.tracing.setup import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +47,10 @@ AT_ONCE_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 Outcome = TypeVar("Outcome")
+
+
+class TracingRefusedError(Exception):
+    """Traces are wanted and cannot be made; the text tells the operator why."""
 
 
 class StoppedError(Exception):
@@ -121,12 +132,15 @@ async def serve(
     with Signals() as signals:
         try:
             access = open_access(config)
-            listeners = await bind_all(config.listen)
+            gauges, tracing = Gauges(), _tracing() if config.otel else None
+            if tracing is not None:
+                tracing.listen(gauges)
+            listeners = await bind_all((*config.listen, *config.http))
             settings = jobs_settings(config)
             names = ", ".join(model.name for model in settings.engine.models)
             log.info("loading %s; jobs and images are in %s", names, settings.data_dir)
             try:
-                jobs = await unless(signals.first, open_jobs(settings, make_engine=make_engine))
+                jobs = await unless(signals.first, open_jobs(settings, make_engine=make_engine, gauges=gauges))
             except BaseException:
                 for listener in listeners:
                     listener.close()
@@ -134,10 +148,10 @@ async def serve(
         except StoppedError:
             log.info("stopped before the engine was ready")
             return EXIT_DRAINED
-        except (ListenError, StartupError, *AccessError) as error:
+        except (ListenError, StartupError, TracingRefusedError, *AccessError) as error:
             return _refuse(error)
         try:
-            return await unless(signals.second, _serve(config, announce, signals, jobs, listeners, access))
+            return await unless(signals.second, _serve(config, announce, signals, jobs, listeners, access, tracing))
         except StoppedError:
             number = signals.second.result()
             log.warning("%s again: stopped at once", number.name)
@@ -158,14 +172,23 @@ async def _serve(
     jobs: Jobs,
     listeners: list[Listener],
     access: Access,
+    tracing: "Tracing | None",
 ) -> int:
     """From ready jobs to closed ones."""
-    door = Door(jobs, door_settings(config, jobs.server_id), access.tokens, access.tls)
+    port: JobsPort = jobs
+    if tracing is not None:
+        port = tracing.jobs(jobs)
+    door = Door(port, door_settings(config, jobs.server_id), access.tokens, access.tls)
+    http = _http_door(config, jobs, port, access, tracing) if config.http else None
     try:
-        await door.open(listeners)
+        count = len(listeners) - len(config.http)
+        await door.open(listeners[:count])
+        if http is not None:
+            http.pxw = door
+            await http.open(listeners[count:])
         jobs.admin.on_drain = signals.drain
-        jobs.admin.connections = lambda: door.connections
-        signals.on_reload = partial(access.reload, door)
+        jobs.admin.connections = lambda: door.connections + (http.connections if http else 0)
+        signals.on_reload = partial(access.reload, door, http)
         announce(_greeting(jobs, listeners))
         await asyncio.wait((signals.first, jobs.fatal), return_when=asyncio.FIRST_COMPLETED)
         if not signals.first.done():
@@ -173,16 +196,27 @@ async def _serve(
             return EXIT_FAILED
         log.info("%s: draining", signals.why)
         door.begin_drain(config.drain_grace_s)
+        if http is not None:
+            http.begin_drain()
         await jobs.drain(config.drain_grace_s)
-        await door.finish(DELIVERY_GRACE_S)
+        ends = [door.finish(DELIVERY_GRACE_S)]
+        if http is not None:
+            ends.append(http.finish(DELIVERY_GRACE_S))
+        await asyncio.gather(*ends)
         log.info("drained")
         return EXIT_DRAINED
     finally:
         await door.abort()
+        if http is not None:
+            await http.abort()
+        for listener in listeners:
+            listener.close()  # those that no door had taken over
         with contextlib.suppress(TimeoutError):
             # Nobody waits for an orderly end after a second signal; the journal is whole at every moment.
             async with asyncio.timeout(AT_ONCE_S if signals.second.done() else None):
                 await jobs.close()
+                if tracing is not None:
+                    await tracing.close()
 
 
 def _greeting(jobs: Jobs, listeners: list[Listener]) -> str:
@@ -248,6 +282,50 @@ def door_settings(config: ServerConfig, server_id: str) -> DoorSettings:
         ping_timeout_s=config.ping_timeout_s,
         write_stall_s=config.write_stall_s,
         upload_stall_s=config.upload_stall_s,
+    )
+
+
+def _http_door(
+    config: ServerConfig, jobs: Jobs, port: JobsPort, access: Access, tracing: "Tracing | None"
+) -> "HttpDoor":
+    """Loaded only where it is wanted: that takes a moment."""
+    from pixwire_server.doors.http.door import HttpDoor
+
+    settings = http_settings(config, jobs.secret)
+    if tracing is None:
+        return HttpDoor(port, jobs.gauges, settings, access.tokens, access.http_tls)
+    return HttpDoor(port, jobs.gauges, settings, access.tokens, access.http_tls, tracing.http)
+
+
+def _tracing() -> "Tracing":
+    """Loaded only where it is wanted, since not everybody has it. Raises TracingRefusedError."""
+    try:
+        from pixwire_server.tracing.setup import TracingError, open_tracing
+    except ImportError as error:
+        raise TracingRefusedError(
+            f"otel: {error}; install what it takes with: pip install 'pixwire-server[otel]'"
+        ) from error
+    try:
+        return open_tracing(str(uuid.uuid4()), _version())
+    except TracingError as error:
+        raise TracingRefusedError(f"otel: {error}") from error
+
+
+def http_settings(config: ServerConfig, secret: bytes) -> "HttpSettings":
+    """What the HTTP door is told."""
+    from pixwire_server.doors.http.settings import HttpSettings
+
+    return HttpSettings(
+        link_secret=secret,
+        admins=frozenset(config.admins),
+        max_connections=config.max_connections,
+        max_connections_per_address=config.max_connections_per_address,
+        max_upload=config.max_upload_bytes,
+        upload_bytes=config.upload_bytes,
+        head_timeout_s=config.handshake_timeout_s,
+        body_stall_s=config.upload_stall_s,
+        write_stall_s=config.write_stall_s,
+        idle_timeout_s=config.idle_timeout_s,
     )
 
 

@@ -22,6 +22,7 @@ examples:
   pixwire serve                                              the built-in model on pixwire://127.0.0.1:7499
   pixwire serve --model ./my-model --device cuda             a diffusers folder on a GPU
   pixwire serve --listen pixwire+unix:///run/pixwire.sock    a Unix socket, for programs on this machine
+  pixwire serve --http 8080                                  HTTP as well: OpenAI-compatible API, jobs, /metrics
   pixwire serve --listen 127.0.0.1:0                         any free port; the line on stdout says which
   pixwire serve --listen pixwires://0.0.0.0 --tls-cert cert.pem --tls-key key.pem --tokens tokens.toml
                                                              encrypted, for whoever has a token

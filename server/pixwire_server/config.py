@@ -113,22 +113,30 @@ def load(flags: Mapping[str, object], config_file: str | None = None) -> ServerC
 
 def contradictions(config: ServerConfig) -> list[str]:
     """What does not go together in a configuration whose fields are all right, one line each."""
-    encrypted = [address.url for address in config.listen if address.tls]
-    exposed = [address.url for address in config.listen if not address.tls and not address.is_local]
+    encrypted = [address.url for address in (*config.listen, *config.http) if address.tls]
+    exposed = {
+        name: [address.url for address in addresses if not address.tls and not address.is_local]
+        for name, addresses in (("listen", config.listen), ("http", config.http))
+    }
     rules = (
         (
             bool(encrypted) and not (config.tls_cert and config.tls_key),
-            f"listen = {', '.join(encrypted)} needs tls_cert and tls_key",
+            f"{'http' if encrypted and encrypted[0].startswith('http') else 'listen'} = {', '.join(encrypted)} needs"
+            " tls_cert and tls_key",
         ),
         (
             not encrypted and any((config.tls_cert, config.tls_key, config.tls_client_ca)),
-            "tls_cert, tls_key and tls_client_ca are for pixwires:// addresses, and listen has none:"
+            "tls_cert, tls_key and tls_client_ca are for pixwires:// addresses, and listen has none (nor http https://):"
             " nothing would be encrypted",
         ),
-        (
-            bool(exposed) and config.tokens is not None and not config.allow_insecure_auth,
-            f"tokens would cross the network readable on listen = {', '.join(exposed)}; use pixwires://, or"
-            " allow_insecure_auth if something else encrypts it",
+        *(
+            (
+                bool(urls) and config.tokens is not None and not config.allow_insecure_auth,
+                f"tokens would cross the network readable on {name} = {', '.join(urls)}; use"
+                f" {'https://' if name == 'http' else 'pixwires://'}, or allow_insecure_auth if something else"
+                " encrypts it",
+            )
+            for name, urls in exposed.items()
         ),
         (
             bool(config.admins) and config.tokens is None and config.tls_client_ca is None,

@@ -14,9 +14,20 @@ from pydantic_settings import (
 
 from pixwire_protocol.registry import LIMITS
 from pixwire_server.config_models import ModelTable
-from pixwire_server.config_values import File, Folder, ModelsFolder, NamedFolder, addresses, model_folders, names
+from pixwire_server.config_values import (
+    File,
+    Folder,
+    ModelsFolder,
+    NamedFolder,
+    addresses,
+    http_addresses,
+    model_folders,
+    names,
+)
 from pixwire_server.doors import address
 from pixwire_server.doors.address import Address, TcpAddress
+from pixwire_server.doors.http import address as http_address
+from pixwire_server.doors.http.address import HttpAddress
 
 ENV_PREFIX = "PIXWIRE_"
 
@@ -64,9 +75,18 @@ class ServerConfig(BaseSettings):
         allowed=address.SYNTAX,
         default=TcpAddress("127.0.0.1").url,
     )
+    http: Annotated[tuple[HttpAddress, ...], NoDecode, PlainValidator(http_addresses)] = _field(
+        _LISTEN,
+        "Address to serve HTTP on as well: an OpenAI-compatible API, job resources, /metrics, /openapi.json. A port"
+        " alone is one of this machine; repeat the flag, or separate with commas, for several.",
+        metavar="ADDRESS",
+        allowed=http_address.SYNTAX,
+        shown="none",
+        default=(),
+    )
     tls_cert: File = _field(
         _ACCESS,
-        "Certificate with its chain, for pixwires:// addresses. Read again on SIGHUP.",
+        "Certificate with its chain, for pixwires:// and https:// addresses. Read again on SIGHUP.",
         metavar="FILE",
         allowed="a PEM file",
         shown="none",
@@ -265,6 +285,11 @@ class ServerConfig(BaseSettings):
     upload_stall_s: float = _wire_limit("upload_stall_ms", "An upload that sends nothing for this long is given up.")
     log_level: Literal["debug", "info", "warning", "error"] = _field(
         _LOG, "Least severity written to stderr.", default="info"
+    )
+    otel: bool = _field(
+        _LOG,
+        "Send OpenTelemetry traces to the collector that the OTEL_* environment variables name. Needs the extra otel.",
+        default=False,
     )
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from pixwire_server.doors.address import Address, parse_address
+from pixwire_server.doors.http.address import HttpAddress, parse_http_address
 from pixwire_server.doors.tokens import MAX_PRINCIPAL
 
 MAX_MODEL_NAME = 100
@@ -21,6 +22,14 @@ def addresses(value: object) -> tuple[Address, ...]:
     if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError("one address or a list of addresses is needed")
     return tuple(parse_address(part) for text in texts for part in text.split(","))
+
+
+def http_addresses(value: object) -> tuple[HttpAddress, ...]:
+    """The same for HTTP, where a bare port is enough."""
+    texts = [str(value)] if isinstance(value, str | int) and not isinstance(value, bool) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("one address or a list of addresses is needed")
+    return tuple(parse_http_address(part) for text in texts for part in text.split(","))
 
 
 def names(value: object) -> tuple[str, ...]:

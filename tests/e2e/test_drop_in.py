@@ -29,13 +29,31 @@ def ours(server: Any) -> Iterator[pixwire.Pipeline]:
         yield pipe
 
 
-def script(pipe: Any, prompt: str, **more: Any) -> Any:
-    """What a user of diffusers has written, unchanged."""
+def script(pipe: Any, prompt: str, **more: Any) -> tuple[Any, list[tuple[int, float]]]:
+    """What a user of diffusers has written, unchanged: the images, and what the callback was told."""
+    told: list[tuple[int, float]] = []
+
+    def on_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        told.append((step, float(timestep)))
+        return {}
+
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to("cpu")
     generator = torch.Generator().manual_seed(7)
     size = {} if "image" in more else {"height": 64, "width": 64}
-    return pipe(prompt, num_inference_steps=STEPS, guidance_scale=5.0, generator=generator, **size, **more).images
+    more |= {"callback_on_step_end": on_step, "callback_on_step_end_tensor_inputs": []}
+    made = pipe(prompt, num_inference_steps=STEPS, guidance_scale=5.0, generator=generator, **size, **more)
+    return made.images, told
+
+
+def same_script(theirs: Any, ours: Any, steps: int, **more: Any) -> None:
+    """Run with both: the same images, the same steps, the same timesteps."""
+    (one, steps_there), (other, steps_here) = (script(pipe, "a red circle", **more) for pipe in (theirs, ours))
+    assert isinstance(other[0], PIL.Image.Image)
+    assert len(one) == len(other) == 1
+    same(one[0], other[0])
+    assert steps_there == steps_here
+    assert [step for step, _ in steps_here] == list(range(steps))
 
 
 def same(one: Any, other: Any) -> None:
@@ -45,9 +63,7 @@ def same(one: Any, other: Any) -> None:
 
 
 def test_text_to_image(theirs: Any, ours: pixwire.Pipeline) -> None:
-    one, other = (script(pipe, "a red circle on a blue background") for pipe in (theirs, ours))
-    assert isinstance(other[0], PIL.Image.Image)
-    same(one[0], other[0])
+    same_script(theirs, ours, STEPS)
 
 
 def test_image_to_image_and_inpainting(theirs: Any, ours: pixwire.Pipeline) -> None:
@@ -55,10 +71,9 @@ def test_image_to_image_and_inpainting(theirs: Any, ours: pixwire.Pipeline) -> N
     mask = PIL.Image.new("L", (64, 64), 0)
     mask.paste(255, (16, 16, 48, 48))
     to_image = diffusers.StableDiffusionImg2ImgPipeline.from_pipe(theirs)
-    same(*(script(pipe, "a red circle", image=picture, strength=0.5)[0] for pipe in (to_image, ours)))
+    same_script(to_image, ours, STEPS // 2, image=picture, strength=0.5)
     into = diffusers.StableDiffusionInpaintPipeline.from_pipe(theirs)
-    more = {"image": picture, "mask_image": mask, "strength": 1.0}
-    same(*(script(pipe, "a red circle", **more)[0] for pipe in (into, ours)))
+    same_script(into, ours, STEPS, image=picture, mask_image=mask, strength=1.0)
 
 
 def test_several_images(theirs: Any, ours: pixwire.Pipeline) -> None:
@@ -101,24 +116,23 @@ def test_a_generator_goes_on(ours: pixwire.Pipeline) -> None:
 def test_callbacks(ours: pixwire.Pipeline) -> None:
     heard: list[tuple[Any, int, dict[str, Any]]] = []
 
-    def listen(pipe: Any, step: int, timestep: int | None, tensors: dict[str, Any]) -> dict[str, Any]:
+    def listen(pipe: Any, step: int, timestep: float | None, tensors: dict[str, Any]) -> dict[str, Any]:
         heard.append((pipe, step, tensors))
         return tensors
 
     ours("a red circle", num_inference_steps=5, callback_on_step_end=listen)
-    steps = [step for _, step, _ in heard]
-    assert steps == list(range(len(steps)))
+    assert [step for _, step, _ in heard] == list(range(5))
     assert all(pipe is ours and tensors == {} for pipe, _, tensors in heard)
 
 
 def test_an_interrupted_call_cancels_its_job(ours: pixwire.Pipeline) -> None:
-    def stop(pipe: Any, step: int, timestep: int | None, tensors: dict[str, Any]) -> None:
+    def stop(pipe: Any, step: int, timestep: float | None, tensors: dict[str, Any]) -> None:
         pipe._interrupt = True
 
     with pytest.raises(errors.JobCancelled):
         ours("a red circle", num_inference_steps=200, height=128, width=128, callback_on_step_end=stop)
 
-    def broken(pipe: Any, step: int, timestep: int | None, tensors: dict[str, Any]) -> None:
+    def broken(pipe: Any, step: int, timestep: float | None, tensors: dict[str, Any]) -> None:
         raise ZeroDivisionError("mine")
 
     with pytest.raises(ZeroDivisionError):

@@ -11,6 +11,7 @@ from pixwire_server.doors.listeners import BACKLOG, Listener
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.reception import Reception
 from pixwire_server.doors.settings import DoorSettings
+from pixwire_server.doors.tally import Tally
 from pixwire_server.doors.tcp import PxwProtocol
 from pixwire_server.doors.tls_front import TlsFront
 from pixwire_server.doors.tokens import Tokens
@@ -42,6 +43,11 @@ class Door:
     def connections(self) -> int:
         """Connections that are open now, those that are being closed included."""
         return len(self._reception.members)
+
+    @property
+    def tally(self) -> Tally:
+        """What was done since the start."""
+        return self._reception.tally
 
     async def open(self, listeners: Sequence[Listener]) -> None:
         """Accept connections. The door owns the listeners from now on. ListenError: one of them is taken by now."""

@@ -1,7 +1,7 @@
 """A stream that follows one job: snapshot, events, and (when asked for) the images at its end."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from pixwire_server.doors.replies import Replies
 from pixwire_server.jobs import JobEvent, PreviewShown, Progressed, StateChanged, Watch
 
 MAX_PREVIEW = LIMITS["preview_bytes"].default
-LOSSY = frozenset({"progress", "preview"})
+TIMESTEPS = "timesteps"
+LOSSY = frozenset({"progress", "preview", TIMESTEPS})
+"""What `want` may name: two kinds of events that may be left out, and a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Feed:
         self._job_id = job_id
         self._follow = follow
         self._first: dict[str, Any] = {}
+        self._known_timesteps: Callable[[], Sequence[float]] | None = None
 
     def start(self, **first: Any) -> None:
         """Begin to watch; `first` is added to the head of the RESULT."""
@@ -52,7 +55,9 @@ class Feed:
 
     def _on_watch(self, watch: Watch) -> None:
         self._replies.hold(self._stream, watch)
-        self._tell(watch.snapshot, Result(watch.snapshot.to_map() | self._first))
+        if TIMESTEPS in self._follow.want:
+            self._known_timesteps = watch.timesteps
+        self._tell(watch.snapshot, Result(self._more(watch.snapshot.to_map() | self._first)))
 
     def _on_event(self, event: JobEvent) -> None:
         # Called by Jobs for many listeners in turn: a defect here must not reach the others.
@@ -60,7 +65,7 @@ class Feed:
 
     def _on_state(self, event: StateChanged) -> None:
         if self._follow.states or event.status.state.terminal:
-            self._tell(event.status, Event(event.status.to_map() | {"event": "state"}))
+            self._tell(event.status, Event(self._more(event.status.to_map() | {"event": "state"})))
 
     def _on_progress(self, event: Progressed) -> None:
         body = {
@@ -71,7 +76,15 @@ class Feed:
             "steps": event.steps,
             "attempt": event.attempt,
         }
-        self._replies.send(self._stream, Event(body))
+        self._replies.send(self._stream, Event(self._more(body)))
+
+    def _more(self, body: dict[str, Any]) -> dict[str, Any]:
+        """With the timesteps, for whom wants them: all or none, so that a dropped event takes nothing along."""
+        if self._known_timesteps is not None:
+            done, known = body["step"], self._known_timesteps()
+            if 0 < done <= len(known):
+                body["timesteps"] = list(known[:done])
+        return body
 
     def _on_preview(self, event: PreviewShown) -> None:
         preview = Preview(

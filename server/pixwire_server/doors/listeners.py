@@ -22,7 +22,7 @@ class ListenError(Exception):
 
 
 _ADVICE = {
-    errno.EADDRINUSE: "; another program has it: choose another one with --listen",
+    errno.EADDRINUSE: "; another program has it: choose another one with --listen or --http",
     errno.EACCES: "; this user may not: choose a port above 1023 or a folder it may write",
     errno.EADDRNOTAVAIL: "; no interface of this machine has this address",
     errno.ENOENT: "; make the folder first, or choose another one",

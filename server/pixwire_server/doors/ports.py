@@ -70,6 +70,10 @@ class JobsPort(Protocol):
         """The job now."""
         ...
 
+    def status_body(self, principal: str, job_id: str) -> "Future[bytes]":
+        """The same, as the packed map of a RESULT."""
+        ...
+
     def watch(
         self, principal: str, job_id: str, listener: Callable[[JobEvent], None], want: frozenset[str]
     ) -> "Future[Watch]":

@@ -10,6 +10,7 @@ from pixwire_server.doors.auth import Guard, Identity
 from pixwire_server.doors.peers import Headcount, Peer, Refusal, peer_of
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.settings import DoorSettings
+from pixwire_server.doors.tally import Tally
 from pixwire_server.doors.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Reception:
         self.tls = tls
         """For connections that begin from now on."""
         self.members: set[Member] = set()
+        self.tally = Tally()
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._on_first, self._on_empty = on_first, on_empty
 
@@ -65,6 +67,7 @@ class Reception:
         """A connection has been accepted."""
         peer = peer_of(transport.get_extra_info("peername"), spare_loopback=self.settings.spare_loopback)
         log.debug("%s connected", peer.name)
+        self.tally.accepted += 1
         if not self.members:
             self._on_first()
         self.members.add(member)

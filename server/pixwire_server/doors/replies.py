@@ -16,6 +16,7 @@ from pixwire_protocol.connection import Connection
 from pixwire_protocol.errors import LocalProtocolError, MessageTooLargeError
 from pixwire_protocol.messages import Message
 from pixwire_protocol.registry import ErrorCode
+from pixwire_server.doors.tally import LOST, Tally
 from pixwire_server.jobs import RequestError
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,14 @@ class Replies:
     """Sends answers on streams of one connection and owns what these streams hold.
 
     `wake` is called after every change made outside a received batch: the shell then flushes once for all of them.
+    `tally` counts how requests end.
     """
 
-    def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, wake: Callable[[], None], tally: Tally) -> None:
         self.connection = connection
         self._wake = wake
+        self._tally = tally
+        self._kinds: dict[int, type] = {}
         self._held: dict[int, Resource | None] = {}
         self._senders: dict[int, Sender] = {}
         self._waiting: set[int] = set()
@@ -56,9 +60,10 @@ class Replies:
 
     # ------------------------------------------------------------------ life of a stream
 
-    def begin(self, stream: int) -> None:
-        """A request opened this stream."""
+    def begin(self, stream: int, kind: type) -> None:
+        """A request of this class opened this stream."""
         self._held[stream] = None
+        self._kinds[stream] = kind
 
     def is_open(self, stream: int) -> bool:
         return stream in self._held
@@ -82,8 +87,16 @@ class Replies:
             self._senders[stream] = sender
         self.hold(stream, sender)
 
-    def drop(self, stream: int) -> None:
-        """The stream is over: close what it holds. Harmless when it is over already."""
+    def drop(self, stream: int, why: str | None = None) -> None:
+        """The stream is over: close what it holds. Harmless when it is over already. `why`: what the tally says of a
+        request that is not answered to its end.
+        """
+        kind = self._kinds.pop(stream, None)
+        if kind is not None:
+            if why is None:
+                self._tally.answered[kind] += 1
+            else:
+                self._tally.unanswered[kind, why] += 1
         self._senders.pop(stream, None)
         self._waiting.discard(stream)
         self._effective.discard(stream)
@@ -96,7 +109,7 @@ class Replies:
         for stream in list(self._senders):
             self.connection.reset(stream)  # lets go of the image's bytes
         for stream in list(self._held):
-            self.drop(stream)
+            self.drop(stream, LOST)
 
     def dismiss(self, following: RequestError, uploading: RequestError) -> None:
         """End what would go on for ever, now and later: streams that follow a job, and such that wait for the client's
@@ -146,10 +159,11 @@ class Replies:
         """Queue a message; with `end` the stream is over. Nothing happens on a stream that is gone."""
         if stream not in self._held:
             return
-        self.connection.send(stream, message, end=end)
-        self._effective.add(stream)
+        self.connection.send(stream, message, end)
         if end:
             self.drop(stream)
+        else:
+            self._effective.add(stream)
         self._wake()
 
     def fail(self, stream: int, error: RequestError, processed: str | None = None) -> None:
@@ -165,7 +179,7 @@ class Replies:
             send(error.details or None, error.retry_after_ms)
         except LocalProtocolError:  # details that no frame can carry
             send(None, error.retry_after_ms)
-        self.drop(stream)
+        self.drop(stream, error.code.name)
         self._wake()
 
     # ------------------------------------------------------------------ running things for a stream

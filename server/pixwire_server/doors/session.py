@@ -15,6 +15,7 @@ from pixwire_protocol.messages import (
     Fetch,
     List,
     Message,
+    PackedResult,
     Reset,
     Result,
     Status,
@@ -28,6 +29,7 @@ from pixwire_server.doors.feed import LOSSY, Feed, Follow
 from pixwire_server.doors.images import ImageSender, Part
 from pixwire_server.doors.ports import JobsPort
 from pixwire_server.doors.replies import Replies
+from pixwire_server.doors.tally import RESET
 from pixwire_server.doors.uploads import Uploads
 from pixwire_server.jobs import AdminCommand, JobPage, RequestError, Submitted, Terms, Trace
 
@@ -68,16 +70,14 @@ class Session:
     def handle(self, received: Received) -> None:
         """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
         stream, message = received.stream, received.message
-        if isinstance(message, Reset | Error):
-            self._replies.drop(stream)
-            return
-        if isinstance(message, Data):
-            self._uploads.receive(stream, message.tail, received.end)
-            return
         handler = _HANDLERS.get(type(message))
         if handler is None:
+            if isinstance(message, Reset | Error):
+                self._replies.drop(stream, RESET)
+            elif isinstance(message, Data):
+                self._uploads.receive(stream, message.tail, received.end)
             return  # GOAWAY and the like concern the connection, not a stream
-        self._replies.begin(stream)
+        self._replies.begin(stream, type(message))
         wait_ms = self._may_open()
         if wait_ms is not None:
             slower = "too many requests in a short time; WELCOME says how many may come (stream_rate)"
@@ -124,7 +124,13 @@ class Session:
         return Feed(self._replies, self._jobs, self._principal, stream, job_id, follow)
 
     def _status(self, stream: int, request: Status) -> None:
-        self._answer(stream, self._jobs.status(self._principal, request.job))
+        future = self._jobs.status_body(self._principal, request.job)
+        if future.done():  # nearly always: this is the shortest way
+            self._replies.send(stream, PackedResult(future.result()), end=True)
+        else:
+            self._replies.when_done(
+                stream, future, lambda body: self._replies.send(stream, PackedResult(body), end=True)
+            )
 
     def _cancel(self, stream: int, request: Cancel) -> None:
         self._answer(stream, self._jobs.cancel(self._principal, request.job, request.reason or ""))

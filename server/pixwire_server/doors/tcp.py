@@ -68,7 +68,8 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._guard = reception.guard(certificate, local=local)
         self._connection = self._settings.make_connection(self._guard)
-        self._replies = Replies(self._connection, self._wake)
+        self._tally = reception.tally
+        self._replies = Replies(self._connection, self._wake, self._tally)
         self._rates = Rates(reception.limits, self._loop.time())
         self._session = Session(self._replies, reception.jobs, self._may_open, self._settings.upload_stall_s)
         self._visit: Visit | None = visit
@@ -142,6 +143,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         if self._said_all or self._given_up:
             return  # read and forget: closing with unread bytes would reset the connection under our last words
         now = self._loop.time()
+        self._tally.received += nbytes
         if self._opening is not None:
             self._note_opening(nbytes)
         incoming = self._connection.buffer_updated(nbytes)
@@ -194,6 +196,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._arm()
 
     def _note_failure(self, failed: Failed) -> None:
+        self._tally.ended[failed.error.code.name] += 1
         first = bytes(self._opening or MAGIC)
         if first.startswith(MAGIC):
             log.info("%s broke the protocol: %s", self._peer, failed.error)
@@ -269,6 +272,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         """Hand over what is to be sent now; may pause us. Keeps no reference: an image is unmapped right after this."""
         buffers = self._connection.data_to_send()
         if buffers:
+            self._tally.sent += sum(map(len, buffers))
             transport.writelines(buffers)
 
     def pause_writing(self) -> None:
@@ -335,6 +339,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         """End the connection with an error: a GOAWAY is the last word, and nothing more is taken."""
         log.info("%s: closed, %s", self._peer, why)
         self._given_up = True
+        self._tally.ended[code.name] += 1
         self._connection.goaway(code, why)
         self._replies.drop_all()
         self._end(self._settings.linger_s)

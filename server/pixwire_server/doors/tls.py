@@ -27,8 +27,8 @@ class TlsFiles:
     client_ca: Path | None = None
 
 
-def server_context(files: TlsFiles, *, certificates_needed: bool) -> ssl.SSLContext:
-    """The context for connections that come in. Raises TlsError.
+def server_context(files: TlsFiles, *, certificates_needed: bool, protocol: str = ALPN) -> ssl.SSLContext:
+    """The context for connections that come in and speak `protocol`. Raises TlsError.
 
     With a `client_ca`, clients may show a certificate, and have to when `certificates_needed`. No session is ever
     resumed: connections live long, and each certificate is verified each time.
@@ -37,7 +37,7 @@ def server_context(files: TlsFiles, *, certificates_needed: bool) -> ssl.SSLCont
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     context.num_tickets = 0
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([protocol])
     for path in (files.certificate, files.key, files.client_ca):
         if path is not None:
             _check_readable(path)

@@ -202,9 +202,9 @@ def changed(config: EngineConfig, command: Command) -> EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """One finished image in its file format."""
+    """One finished image in its file format. A large one that was received is a view of the buffer it came into."""
 
-    data: bytes
+    data: bytes | memoryview
     media_type: str
     width: int
     height: int
@@ -217,6 +217,8 @@ class JobStats:
 
     `passes` = denoiser forward passes it took part in; `pass_share` = sum over these of 1 / (tasks in the pass).
     The times are wall-clock milliseconds of consecutive stages, waiting included: text, steps, VAE, image file.
+    `pass_rows` = sum of the rows of these passes; `began`: when the first stage did, in seconds of the machine's
+    monotonic clock (0: it was not entered).
     """
 
     passes: int
@@ -225,6 +227,8 @@ class JobStats:
     denoise_ms: float
     decode_ms: float
     image_ms: float
+    pass_rows: int = 0
+    began: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +285,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`step` of `steps` scheduler steps are done; `steps` is the sampler's own count, not always the asked one."""
+    """`step` of `steps` scheduler steps are done; `steps` is the sampler's own count, not always the asked one.
+
+    `timestep`: what the denoiser was called with; None where a GPU would have to be waited for to know it.
+    """
 
     handle: int
     step: int
     steps: int
+    timestep: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ from pixwire_server.engine.settings import EngineConfig, ModelSettings
 
 Buffer = bytes | bytearray | memoryview
 
+COPIED = 64 * 1024
+"""Blobs up to this size become bytes of their own; larger ones stay where they were received."""
+
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
@@ -28,9 +31,9 @@ def config_from_json(text: str) -> EngineConfig:
     return EngineConfig(tuple(ModelSettings(**model) for model in values.pop("models")), **values)
 
 
-def to_wire(message: Message) -> tuple[bytes, list[bytes]]:
+def to_wire(message: Message) -> tuple[bytes, list[Buffer]]:
     """Return the msgpack head and the blobs whose concatenation is the tail."""
-    blobs: list[bytes] = []
+    blobs: list[Buffer] = []
     head: bytes = msgpack.packb([type(message).__name__, _lower(message, blobs)])
     return head, blobs
 
@@ -51,11 +54,11 @@ class _Tail:
     def __init__(self, view: memoryview) -> None:
         self._view = view
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes | memoryview:
         piece, self._view = self._view[:size], self._view[size:]
         if len(piece) != size:
             raise ValueError(f"engine message tail is {size - len(piece)} bytes short")
-        return bytes(piece)
+        return bytes(piece) if size <= COPIED else piece.toreadonly()
 
 
 @cache
@@ -64,12 +67,12 @@ def _field_types(kind: Hashable) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, hints[field.name]) for field in fields(cast("type[Any]", kind)))
 
 
-def _lower(value: Any, blobs: list[bytes]) -> Any:
+def _lower(value: Any, blobs: list[Buffer]) -> Any:
     if is_dataclass(value):
         return [_lower(getattr(value, name), blobs) for name, _ in _field_types(value.__class__)]
     if isinstance(value, tuple):
         return [_lower(item, blobs) for item in value]
-    if isinstance(value, bytes):
+    if isinstance(value, bytes | memoryview):
         blobs.append(value)
         return len(value)
     return value
@@ -78,7 +81,7 @@ def _lower(value: Any, blobs: list[bytes]) -> Any:
 def _raise(kind: Any, value: Any, tail: _Tail) -> Any:
     if kind is bytes:
         return tail.take(value)
-    if get_origin(kind) is UnionType:  # only ever "something or None"
+    if get_origin(kind) is UnionType:  # only ever "something or None", or two kinds of bytes
         return None if value is None else _raise(get_args(kind)[0], value, tail)
     if get_origin(kind) is tuple:
         return tuple(_raise(get_args(kind)[0], item, tail) for item in value)

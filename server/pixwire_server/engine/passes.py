@@ -168,7 +168,7 @@ class PassRunner:
             self.passes += 1
             self.rows += rows
             for sharer in sharers:
-                sharer.request.took_part(len(sharers))
+                sharer.request.took_part(len(sharers), rows)
         return output
 
     def _compute(self, call: Call, arguments: Mapping[str, Any]) -> Any:

@@ -27,7 +27,7 @@ OnReport = Callable[[Report], None]
 OnExit = Callable[[int], None]
 
 
-class EngineProcess(asyncio.Protocol):
+class EngineProcess(asyncio.BufferedProtocol):
     """One engine child. Not reusable: make a new one for a new child.
 
     The child has reported nothing until `Ready` (or `Refused`, then it exits with `api.EXIT_REFUSED`); commands sent
@@ -122,13 +122,16 @@ class EngineProcess(asyncio.Protocol):
         if self._child is not None and self._returncode is None:
             self._child.send_signal(signal.SIGKILL)
 
-    # ------------------------------------------------------------------------------ asyncio.Protocol
+    # ------------------------------------------------------------------------------ asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        for message in self._decoder.feed(data):
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._decoder.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        for message in self._decoder.buffer_updated(nbytes):
             self._on_report(message)  # type: ignore[arg-type]  # the child sends reports only
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -71,9 +71,12 @@ class Request:
         self.parked: Call | None = None
         self.step = 0
         self.steps = 0
+        self.timestep: float | None = None
+        """Of the latest step, when it is known without waiting for a GPU."""
         self.holds_place = True
         self.passes = 0
         self.pass_share = 0.0
+        self.pass_rows = 0
         self.clock = StageClock()
         self.result: Any = None
         self.error: Exception | None = None
@@ -121,10 +124,11 @@ class Request:
         if self.stream is not None:
             self._made = self.stream.record_event()
 
-    def took_part(self, sharers: int) -> None:
-        """Account for one denoiser pass shared by `sharers` requests."""
+    def took_part(self, sharers: int, rows: int) -> None:
+        """Account for one denoiser pass of `rows` rows, shared by `sharers` requests."""
         self.passes += 1
         self.pass_share += 1 / sharers
+        self.pass_rows += rows
 
 
 def as_tensor(images: Any) -> torch.Tensor:
@@ -137,6 +141,8 @@ class StageClock:
 
     def __init__(self) -> None:
         self._entered = {ENCODE: time.perf_counter()}
+        self.began = time.monotonic()
+        """The same moment on the clock that all processes of the machine share."""
 
     def enter(self, stage: str) -> None:
         """Mark the first entry of a stage; later ones change nothing."""

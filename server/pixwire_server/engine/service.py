@@ -259,7 +259,7 @@ class Service:
 
     def stepped(self, request: Request, moment: StepMoment) -> None:
         """Report progress and, if asked for, a preview."""
-        self._emit(Progress(request.handle, request.step, request.steps))
+        self._emit(Progress(request.handle, request.step, request.steps, request.timestep))
         job = self._jobs[request.handle]
         self._previews.offer(job.task, request, moment, job.loaded.previewer)
 
@@ -325,4 +325,6 @@ def _stats(request: Request, image_ms: float) -> JobStats:
         denoise_ms=clock.milliseconds(DENOISE),
         decode_ms=clock.milliseconds(DECODE),
         image_ms=image_ms,
+        pass_rows=request.pass_rows,
+        began=clock.began,
     )

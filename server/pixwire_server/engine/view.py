@@ -164,6 +164,7 @@ def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, own: Mapping
         outputs = step(model_output, timestep, sample, *args, **kwargs)
         request.steps = _steps(own, scheduler)
         request.step = min(request.step + 1, request.steps)
+        request.timestep = _number(timestep)
         plain = outputs if isinstance(outputs, tuple) else tuple(outputs.values())
         on_step(request, StepMoment(scheduler, model_output, sample, plain))
         return outputs
@@ -180,6 +181,13 @@ def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, own: Mapping
 
         scheduler.set_timesteps = set_cpu_timesteps
     return scheduler
+
+
+def _number(timestep: Any) -> float | None:
+    """A timestep as a number: whole where the scheduler's are; None rather than wait for a GPU, or if it is no one."""
+    if isinstance(timestep, torch.Tensor) and timestep.numel() == 1 and timestep.device.type == "cpu":
+        return timestep.item()
+    return timestep if isinstance(timestep, int | float) else None
 
 
 def _text_stage(view: Any, request: Request, park: Park, cache: EncodeCache) -> Callable[..., Any]:

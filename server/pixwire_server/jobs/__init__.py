@@ -2,8 +2,10 @@
 
 from .admin import AdminCommand
 from .clock import Clock
-from .errors import EngineLostError, RequestError, StartupError
+from .errors import EngineLostError, RequestError, StartupError, incident
 from .events import JobEvent, JobPage, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
+from .gauges import DENOISE, Gauges
+from .model import Job
 from .opening import open_jobs
 from .request import Terms, Trace
 from .service import Jobs
@@ -12,9 +14,12 @@ from .supervision import RestartPolicy
 from .uploads import Upload
 
 __all__ = [
+    "DENOISE",
     "AdminCommand",
     "Clock",
     "EngineLostError",
+    "Gauges",
+    "Job",
     "JobEvent",
     "JobPage",
     "Jobs",
@@ -32,5 +37,6 @@ __all__ = [
     "Trace",
     "Upload",
     "Watch",
+    "incident",
     "open_jobs",
 ]

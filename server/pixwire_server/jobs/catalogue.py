@@ -20,6 +20,7 @@ class Catalogue:
 
     def __init__(self, infos: Iterable[ModelInfo] = ()) -> None:
         self._infos = {info.name: info for info in infos}
+        self._kinds: tuple[str, ...] | None = None  # as long as nothing changes
         self._callbacks: list[OnChanged] = []
 
     def infos(self) -> tuple[ModelInfo, ...]:
@@ -51,6 +52,7 @@ class Catalogue:
             names = {report.name}
         else:
             return
+        self._kinds = None
         for name in sorted(names):
             for callback in tuple(self._callbacks):
                 callback(name)
@@ -93,7 +95,10 @@ class Catalogue:
 
     def kinds(self) -> tuple[str, ...]:
         """What kinds of jobs at least one model does."""
-        return tuple(dict.fromkeys(kind for info in self._infos.values() if info.card for kind in info.card.kinds))
+        if self._kinds is None:
+            cards = (info.card for info in self._infos.values() if info.card)
+            self._kinds = tuple(dict.fromkeys(kind for card in cards for kind in card.kinds))
+        return self._kinds
 
     def listed(self) -> tuple[status.ModelInfo, ...]:
         """All models as a list shows them, the default one first."""

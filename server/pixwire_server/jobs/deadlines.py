@@ -76,6 +76,9 @@ def missed_in_queue(record: Record, now: float, latency: float) -> JobError:
     starts = starts_by(record)
     if starts is not None and starts <= now and terms.queue_ttl_ms is not None:
         why = f"was not started within queue_ttl_ms = {terms.queue_ttl_ms}"
+    elif 0 < latency <= (left := (left_ms(record, now) or 0) / 1000):
+        why = f"needs about {_ms(latency)} ms more, for which what runs before it leaves no time in the {_ms(left)} ms"
+        why += f" until timeout_ms = {terms.timeout_ms}"
     elif latency > 0:
         why = f"needs about {_ms(latency)} ms more, which goes beyond timeout_ms = {terms.timeout_ms}"
     else:

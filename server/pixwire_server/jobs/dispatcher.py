@@ -98,6 +98,7 @@ class Dispatcher:
         """Ask the engine to stop this running job; its report decides how it ended."""
         if record.run is not None:
             self._send(api.Cancel(record.run))
+            self._planner.changed()
 
     def previews_wanted(self, record: Record, wanted: bool) -> None:
         """Somebody begins, or nobody goes on, to watch the previews of this job."""
@@ -114,7 +115,7 @@ class Dispatcher:
         """Stop what runs without counting the attempt: the server itself ends it."""
         for run in self._give_up():
             self._send(api.Cancel(run.handle))
-            if run.record.job.cancel_reason is None and run.expiring is None:
+            if not run.ending:
                 self._back(run.record, Cause.REQUEUED, {"step": 0})
             else:
                 self._lost(run)
@@ -160,7 +161,7 @@ class Dispatcher:
     def _judge(self, run: Run, now: float) -> None:
         """Stop a run whose time is over, or that cannot be done in time any more."""
         record = run.record
-        if run.expiring is not None or record.job.cancel_reason is not None or record.settling is not None:
+        if run.ending or record.settling is not None:
             return
         run.expiring = deadlines.missed_running(record, now)
         ends, left = deadlines.ends_by(record), self._planner.left(run, now)
@@ -168,12 +169,13 @@ class Dispatcher:
             run.expiring = deadlines.hopeless_running(record, left)
         if run.expiring is not None:
             self._send(api.Cancel(run.handle))
+            self._planner.changed()
 
     def _next_alarm(self, now: float) -> float | None:
         """When something has to be looked at again, if nothing happens before."""
         moments = [self._table.queue.next_expiry()]
         for run in self._runs.values():
-            if run.expiring is None:
+            if not run.ending:
                 moments.append(deadlines.attempt_ends_by(run.record))
                 ends = deadlines.ends_by(run.record)
                 moments.append(None if ends is None else ends - self._planner.left(run, now))
@@ -186,6 +188,7 @@ class Dispatcher:
     def _progress(self, run: Run, report: api.Progress) -> None:
         self._planner.changed()
         job = run.record.job = model.progressed(run.record.job, report.step, report.steps)
+        run.record.note_timestep(report.step, report.timestep)
         run.record.emit(Progressed(job.id, job.seq, job.step, job.steps, job.attempt))
 
     def _preview(self, run: Run, report: api.PreviewReady) -> None:
@@ -209,6 +212,8 @@ class Dispatcher:
     def _over(self, run: Run, report: api.Finished | api.Failed | api.Cancelled) -> None:
         now = self._clock.monotonic()
         self._forget(run)
+        for hear in self.gauges.on_outcome:
+            hear(run.record.key, report)
         late = run.expiring if isinstance(report, api.Cancelled) else deadlines.missed_running(run.record, now)
         if isinstance(report, api.Finished):
             self._planner.finished(run, report.stats, now)

@@ -1,9 +1,10 @@
 """What watchers of a job are told, and the handles the job layer gives out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pixwire_protocol.record import record
 from pixwire_protocol.status import ArtifactInfo, JobStatus, JobSummary
 from pixwire_server.store import Blob
 
@@ -51,7 +52,7 @@ PROGRESS = "progress"
 PREVIEW = "preview"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Submitted:
     """A submit is on disk. `duplicate`: it was there before, and this one attached to it."""
 
@@ -74,12 +75,19 @@ class Watch:
     It holds events back until `release`: whoever asked for it must have seen the snapshot first.
     """
 
-    __slots__ = ("_closing", "_held", "_listener", "snapshot", "want")
+    __slots__ = ("_closing", "_held", "_listener", "snapshot", "timesteps", "want")
 
     def __init__(
-        self, snapshot: JobStatus, listener: Listener, want: frozenset[str], closing: "Callable[[Watch], None]"
+        self,
+        snapshot: JobStatus,
+        listener: Listener,
+        want: frozenset[str],
+        closing: "Callable[[Watch], None]",
+        timesteps: Callable[[], Sequence[float]] = tuple,
     ) -> None:
         self.snapshot = snapshot
+        self.timesteps = timesteps
+        """Those of the steps done in this attempt, as far as they are known; a job that has ended has none."""
         self.want = want
         self._listener = listener
         self._held: list[JobEvent] | None = []

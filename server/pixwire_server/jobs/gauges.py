@@ -3,8 +3,12 @@ monotonic seconds.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+
+from pixwire_server.engine.api import Cancelled, Failed, Finished
+
+from .model import Job
 
 WINDOW_S = 60
 """How far back the rates look. Kept by whole seconds, so that a fast engine costs no more memory than a slow one."""
@@ -48,9 +52,17 @@ class Gauges:
         self._resident = 0
         self._newest = 0
         self._last_pass: dict[int, int] = {}
+        self.on_pass: list[Callable[[int, str, int, float, Collection[int]], None]] = []
+        """Each hears of every pass: its number, stage, rows, milliseconds, and the tasks that were in it."""
+        self.on_outcome: list[Callable[[tuple[str, str], Finished | Failed | Cancelled], None]] = []
+        """Each hears of the engine's last word on a job, by principal and id."""
+        self.on_end: list[Callable[[Job], None]] = []
+        """Each hears of every job whose end is on disk."""
 
-    def passed(self, number: int, stage: str, rows: int, ms: float, handles: Iterable[int], now: float) -> None:
+    def passed(self, number: int, stage: str, rows: int, ms: float, handles: Collection[int], now: float) -> None:
         """Pass `number` of the engine is over: `rows` latents in `ms` milliseconds, for the tasks `handles`."""
+        for hear in self.on_pass:
+            hear(number, stage, rows, ms, handles)
         if stage != DENOISE:
             return
         self._newest = max(self._newest, number)

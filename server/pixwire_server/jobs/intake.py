@@ -19,7 +19,7 @@ from .catalogue import Catalogue
 from .clock import Clock
 from .errors import RequestError, translate
 from .events import Submitted
-from .futures import resolved, then, unheard
+from .futures import fail, give, resolved, then, unheard
 from .ledger import Ledger
 from .model import Job
 from .planner import Planner
@@ -29,7 +29,7 @@ from .retention import Fate, Retention
 from .table import JobTable, Key
 
 PACKED_ABOVE = 1000
-"""Jobs in the queue above which one more is held in few bytes: it will wait for a while."""
+"""Jobs in the queue above which one more is held in few bytes, as soon as its submit is answered."""
 
 Kept = tuple[Record, bool]
 """A job in the journal, and whether it had been there before."""
@@ -81,7 +81,7 @@ class Intake:
         """The answer to a request for a job that is in memory, or on its way into the journal; None: it is neither."""
         if (pending := self.pending.get(request.key)) is not None:
             return then(pending, lambda kept: self._submitted(request.mark, kept[0], True))
-        if (record := self._kept(request.key)) is not None:
+        if (record := self.kept(request.key)) is not None:
             return then(resolved(record), lambda record: self._submitted(request.mark, record, True))
         return None
 
@@ -133,16 +133,18 @@ class Intake:
             return self._unless_known(request, deadlines.refusal(request.terms, least_ms))
         self._last_position += 1
         forgotten_ms = self._retention.forgotten_ms(now_ms)
-        creating = self._store.create(model.to_row(job), request.files, forgotten_ms, request.terms.tags)
-        kept = unheard(then(creating, partial(self._created, job, now), translate))
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[Kept] = loop.create_future()
+        answer: asyncio.Future[Submitted] = loop.create_future()
         self.pending[job.key] = kept
-        kept.add_done_callback(lambda done: self.pending.pop(job.key, None))
-        return then(kept, lambda kept: self._submitted(request.mark, *kept))
+        creating = self._store.create(model.to_row(job), request.files, forgotten_ms, request.terms.tags)
+        creating.add_done_callback(partial(self._created, job, now, kept, answer))
+        return answer
 
     def find(self, principal: str, job_id: str) -> asyncio.Future[Record]:
         """The job, from memory if it is there. Fails with RequestError(JOB_NOT_FOUND or JOB_EXPIRED)."""
         key = principal, job_id
-        if (record := self._kept(key)) is not None:
+        if (record := self.kept(key)) is not None:
             return resolved(record)
         if (pending := self.pending.get(key)) is not None:
             return then(pending, lambda kept: kept[0], partial(_not_accepted, job_id))
@@ -160,12 +162,14 @@ class Intake:
         self._table.add(record)
         if not job.state.terminal:
             self._planner.wait(record, now, fresh=fresh)
-            if len(self._table.queue) > PACKED_ABOVE:
+            if not fresh and len(self._table.queue) > PACKED_ABOVE:
                 record.pack()
         return record
 
-    def _kept(self, key: Key) -> Record | None:
+    def kept(self, key: Key) -> Record | None:
         """The job if it is in memory, and its results were not given up meanwhile."""
+        if (record := self._table.live.get(key)) is not None:
+            return record
         record = self._table.get(key)
         if record is None or (finished_ms := record.job.finished_ms) is None:
             return record
@@ -177,14 +181,42 @@ class Intake:
     def _fate(self, row: JobRow) -> Fate:
         return self._retention.fate(row.finished_ms, row.gone_ms, self._clock.wall_ms())
 
-    def _created(self, job: Job, now: float, existing: JobRow | None) -> Kept:
+    def _created(
+        self,
+        job: Job,
+        now: float,
+        kept: asyncio.Future[Kept],
+        answer: asyncio.Future[Submitted],
+        creating: asyncio.Future[JobRow | None],
+    ) -> None:
+        """The journal has the job, or had it before, or refuses it: `kept` for those who wait as well, `answer` for
+        who submitted it. No chain of futures: with many submits each link costs as much as the decision.
+        """
         del self.pending[job.key]
-        if existing is None:  # somebody may have asked for it just now, and have found it in the journal already
-            kept = self._table.get(job.key) or self.keep(job, now), False
-        else:
-            kept = self._known(existing), True
-        asyncio.get_running_loop().call_soon(self._on_queued)  # later, so that the answer comes before the first event
-        return kept
+        if creating.cancelled():  # the journal was closed under it
+            kept.cancel()
+            answer.cancel()
+            return
+        try:
+            record, known = self._entered(job, now, creating.result())
+            give(kept, (record, known))
+            submitted = self._submitted(job.fingerprint, record, known)
+        except Exception as error:
+            refusal = translate(error)
+            for future in (kept, answer):
+                fail(future, refusal)
+            unheard(kept)
+            return
+        self._on_queued()  # takes effect in the next turn of the loop, where the answer is told as well
+        give(answer, submitted)
+        if not known and len(self._table.queue) > PACKED_ABOVE:
+            record.pack()  # it will wait for a while
+
+    def _entered(self, job: Job, now: float, existing: JobRow | None) -> Kept:
+        if existing is not None:
+            return self._known(existing), True
+        # Somebody may have asked for it just now, and have found it in the journal already.
+        return self._table.get(job.key) or self.keep(job, now), False
 
     def _known(self, row: JobRow) -> Record:
         """A row of the journal whose job is not in memory: it has ended, or its creation was reported as failed."""
@@ -205,11 +237,12 @@ class Intake:
         return self._submitted(mark, self._known(row), True)
 
     def _submitted(self, mark: str, record: Record, duplicate: bool) -> Submitted:
-        if record.job.fingerprint != mark:
+        job = record.job
+        if job.fingerprint != mark:
             raise RequestError(
                 ErrorCode.JOB_CONFLICT,
-                f"job {record.job.id!r} belongs to a different request; choose a new id for this one",
-                {"field": "job", "value": record.job.id, "allowed": "an id that was not used before"},
+                f"job {job.id!r} belongs to a different request; choose a new id for this one",
+                {"field": "job", "value": job.id, "allowed": "an id that was not used before"},
             )
         return Submitted(self._ledger.status(record), duplicate)
 

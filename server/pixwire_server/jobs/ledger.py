@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pixwire_protocol.status import JobState, JobStatus
@@ -24,6 +25,7 @@ from .planner import Planner
 from .record import Record
 from .retention import Retention
 from .retry import StoreRetry
+from .shown import Shown
 from .state import Cause
 from .table import JobTable
 
@@ -50,7 +52,8 @@ class Ledger:
         self._retention = retention
         self._writes: set[asyncio.Future[Any]] = set()
         self._unsettled = 0
-        self.on_settled: Callable[[], None] = lambda: None
+        self._shown = Shown(partial(self.status, with_params=True), table.queue, clock)
+        self.on_settled: Callable[[Job], None] = lambda job: None
 
     @property
     def unsettled(self) -> int:
@@ -107,16 +110,21 @@ class Ledger:
 
     def status(self, record: Record, *, with_params: bool = False) -> JobStatus:
         """The job as the wire shows it now."""
-        finished_ms = record.job.finished_ms
-        if finished_ms is None:
-            return model.status(record.job, self._outlook(record), with_params=with_params)
-        retain_ms = self._retention.left_ms(finished_ms, self._clock.wall_ms())
-        return model.status(record.job, retain_ms=retain_ms, with_params=with_params)
+        job = record.job
+        if job.finished_ms is None:
+            return model.status(job, self._outlook(record, job), with_params=with_params)
+        retain_ms = self._retention.left_ms(job.finished_ms, self._clock.wall_ms())
+        return model.status(job, retain_ms=retain_ms, with_params=with_params)
 
-    def _outlook(self, record: Record) -> model.Outlook:
-        now = self._clock.monotonic()
-        eta_ms = round(self._planner.eta(record, now) * 1000)
-        return model.Outlook(self._table.queue.rank(record), eta_ms, deadlines.left_ms(record, now))
+    def body(self, record: Record) -> bytes:
+        """`status` with the parameters, as the wire has it."""
+        return self._shown.body(record)
+
+    def _outlook(self, record: Record, job: Job) -> model.Outlook:
+        now, rank = self._clock.monotonic(), self._table.queue.rank(record)
+        eta_ms = round(self._planner.eta(record, job, rank, now) * 1000)
+        left_ms = None if job.terms.timeout_ms is None else deadlines.left_ms(record, now)
+        return model.Outlook(rank, eta_ms, left_ms)
 
     async def flush(self) -> None:
         """Wait until no write is under way. Cancelling it stops the waiting only."""
@@ -151,7 +159,7 @@ class Ledger:
         record.emit(StateChanged(status))
         if settling is not None:
             give(settling, status)
-        self.on_settled()
+        self.on_settled(job)
 
 
 def _new_settling() -> asyncio.Future[JobStatus]:

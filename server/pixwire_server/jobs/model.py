@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from pixwire_protocol import params
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import GenerateParams
+from pixwire_protocol.record import record
 from pixwire_protocol.registry import ERRORS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary
 from pixwire_server.store import ARTIFACTS, FileRef, JobRow
@@ -30,7 +31,7 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """One accepted job. `seq` is the number of its latest event; the first is 1."""
 
@@ -105,7 +106,7 @@ def cancelled(reason: str) -> JobError:
     return error(ErrorCode.CANCELLED, reason or "cancelled on request")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outlook:
     """What is expected of a job that has not ended."""
 
@@ -233,6 +234,8 @@ def from_row(row: JobRow) -> Job:
 
 def _terms_to_json(terms: Terms) -> str:
     """Only what is not as usual."""
+    if terms == NO_TERMS:
+        return "{}"
     usual = asdict(NO_TERMS)
     return _to_json({name: value for name, value in asdict(terms).items() if value != usual[name]})
 

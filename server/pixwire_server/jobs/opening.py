@@ -11,6 +11,7 @@ from pixwire_server.store import StoreOpenError, open_store
 from . import resolve
 from .clock import Clock
 from .errors import StartupError
+from .gauges import Gauges
 from .service import Jobs
 from .settings import JobsSettings
 from .supervisor import Engine, Supervisor
@@ -23,8 +24,10 @@ async def open_jobs(
     clock: Clock | None = None,
     draw_seed: Callable[[], int] = resolve.draw_seed,
     jitter: Callable[[], float] = random.random,
+    gauges: Gauges | None = None,
 ) -> Jobs:
-    """Open the data directory, take up its unfinished jobs, start the engine and wait until it is ready.
+    """Open the data directory, take up its unfinished jobs, start the engine and wait until it is ready. Who listens to
+    `gauges` hears of these jobs, too.
 
     Raises StartupError with a text for the operator: the directory is in use or cannot be written, its journal is not
     one or is damaged, the settings contradict each other, or the engine cannot start. Everything is given back then,
@@ -41,7 +44,7 @@ async def open_jobs(
     except StoreOpenError as error:
         raise StartupError(str(error)) from error
     supervisor = Supervisor(make_engine, settings.engine, settings.restart, clock, jitter)
-    jobs = Jobs(settings, store, supervisor, clock, draw_seed)
+    jobs = Jobs(settings, store, supervisor, clock, draw_seed, gauges)
     try:
         await jobs.start()
     except BaseException:

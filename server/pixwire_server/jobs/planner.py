@@ -71,7 +71,7 @@ class Planner:
         self._works = works
         self._bounds = bounds
         self._dues = DueTimes()
-        self._estimates: dict[Work, Estimate] = {}
+        self._estimates: dict[int, tuple[Work, Estimate]] = {}  # by id(): hashing a Work costs more than all the rest
         self._estimated_at = 0.0
         self._account: tuple[float, tuple[Resident, ...], float] | None = None
 
@@ -91,7 +91,7 @@ class Planner:
         if record.due is None:
             last = [at for at in (ends, None if starts is None else starts + estimate.latency) if at is not None]
             record.due = self._dues.give(
-                (job.principal, priority, work),
+                (job.principal, priority, work.shape.name, work.steps, work.rows, work.images, work.also),
                 priority,
                 record.accepted_at,
                 estimate.latency,
@@ -203,15 +203,14 @@ class Planner:
         """Seconds of the device for all that wait or run."""
         return self._queue.cost + self._residents(now)[1]
 
-    def eta(self, record: Record, now: float) -> float:
-        """Seconds from now until the job is done, about."""
+    def eta(self, record: Record, job: Job, rank: int | None, now: float) -> float:
+        """Seconds from now until the job is done, about. `job` is the record's, `rank` its place in the queue."""
         run = None if record.run is None else self.runs.get(record.run)
         if run is not None:
             return self._running_eta(run, now)
-        job = record.job
         estimate = self._estimate(self._works.of(job.params, job.attachments), now)
-        rank, waiting = self._queue.rank(record) or 1, max(1, len(self._queue))
-        before = self._residents(now)[1] + self._queue.cost * (rank - 1) / waiting
+        waiting = max(1, len(self._queue))
+        before = self._residents(now)[1] + self._queue.cost * ((rank or 1) - 1) / waiting
         return forecast.finish(0.0, before, estimate.cost, estimate.latency)
 
     def least(self, job: Job, now: float) -> float:
@@ -236,17 +235,19 @@ class Planner:
         if abs(now - self._estimated_at) > 1.0 or len(self._estimates) > ESTIMATES:
             self._estimates.clear()
             self._estimated_at = now
-        known = self._estimates.get(work)
-        if known is None:
-            latency = self.costs.latency(work)
-            least = SURELY * latency if self.costs.sure(work) else 0.0
-            known = self._estimates[work] = Estimate(latency, self.costs.cost(work, self._bounds.rows), least)
-        return known
+        known = self._estimates.get(id(work))
+        if known is not None and known[0] is work:
+            return known[1]
+        latency = self.costs.latency(work)
+        least = SURELY * latency if self.costs.sure(work) else 0.0
+        estimate = Estimate(latency, self.costs.cost(work, self._bounds.rows), least)
+        self._estimates[id(work)] = work, estimate
+        return estimate
 
     def _residents(self, now: float, *, exactly: bool = False) -> tuple[tuple[Resident, ...], float]:
         """Those that run, and the device seconds they still take."""
         if self._account is None or (exactly and self._account[0] != now) or abs(now - self._account[0]) > FRESH_S:
-            residents = tuple(self._resident(run, now) for run in self.runs.values())
+            residents = tuple(self._resident(run, now) for run in self.runs.values() if not run.ending)
             cost = sum(forecast.cost_left(self.costs, one, self._bounds.rows) for one in residents)
             self._account = now, residents, cost
         return self._account[1], self._account[2]

@@ -1,7 +1,7 @@
 """A job in memory: its latest data, who watches it, and how far its run is. Lives in the event loop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pixwire_protocol.status import JobStatus
 
@@ -15,11 +15,24 @@ _WANTED: dict[type[JobEvent], str] = {Progressed: PROGRESS, PreviewShown: PREVIE
 class Record:
     """What the server knows of one job beyond the journal."""
 
-    __slots__ = ("_job", "_watches", "accepted_at", "due", "key", "let_go", "run", "settling", "started_at")
+    __slots__ = (
+        "_job",
+        "_watches",
+        "accepted_at",
+        "due",
+        "key",
+        "let_go",
+        "position",
+        "run",
+        "settling",
+        "started_at",
+        "timesteps",
+    )
 
     def __init__(self, job: Job, accepted_at: float) -> None:
         self.key = job.key
         """Principal and id: the one pair that everybody who finds the job by it should keep."""
+        self.position = job.position
         self._job: Job | Packed = job
         self.accepted_at = accepted_at
         """Monotonic seconds, as `started_at`."""
@@ -33,6 +46,8 @@ class Record:
         """Set from the moment the job's end is known until it is on disk."""
         self.let_go: Callable[[], None] | None = None
         """Called once the job's end is on disk: its images are held in the store until then."""
+        self.timesteps: list[float] | None = None
+        """Of the steps done in this attempt, while it lasts."""
         self._watches: tuple[Watch, ...] = ()
 
     @property
@@ -45,6 +60,11 @@ class Record:
     def job(self, job: Job) -> None:
         self._job = job
 
+    @property
+    def held(self) -> object:
+        """What its data are held in: another object as soon as they change."""
+        return self._job
+
     def pack(self) -> None:
         """Hold the job in fewer bytes until it changes; only for one that waits."""
         if isinstance(self._job, Job):
@@ -53,6 +73,17 @@ class Record:
     @property
     def watched_for_previews(self) -> bool:
         return any(PREVIEW in watch.want for watch in self._watches)
+
+    def note_timestep(self, step: int, timestep: float | None) -> None:
+        """Step `step`, from 1, is done. One that is not known makes those after it unknown, too."""
+        if step == 1:
+            self.timesteps = []
+        if timestep is not None and self.timesteps is not None and len(self.timesteps) == step - 1:
+            self.timesteps.append(timestep)
+
+    def known_timesteps(self) -> Sequence[float]:
+        """Those of the present attempt, as far as they are known."""
+        return self.timesteps or ()
 
     def add(self, watch: Watch) -> None:
         self._watches = (*self._watches, watch)
@@ -68,3 +99,4 @@ class Record:
                 watch.tell(event)
         if isinstance(event, StateChanged) and event.status.state.terminal:
             self._watches = ()
+            self.timesteps = None

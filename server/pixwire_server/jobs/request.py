@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import fingerprint
+from pixwire_protocol.record import record
 from pixwire_server.store import ATTACHMENTS, FileRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trace:
     """The W3C trace context of whoever asked: kept with the job, and told in everything that is told of it."""
 
@@ -18,7 +19,7 @@ class Trace:
 NO_TRACE = Trace()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Terms:
     """How a job is to be treated. No part of what the request is: a repeat on other terms attaches to the same job.
 

@@ -5,7 +5,7 @@ Done before the job is journalled, so that a rerun after a crash makes the same 
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 from pixwire_protocol import params as vocabulary
@@ -27,6 +27,7 @@ DRAWN_SEEDS = 2**32
 
 _MAXIMA = (("width", "max_width"), ("height", "max_height"), ("steps", "max_steps"), ("count", "max_count"))
 _SIZES = ("width", "height")
+_PARAMS = tuple(field.name for field in fields(GenerateParams))
 
 
 def draw_seed() -> int:
@@ -107,10 +108,13 @@ def resolve(
     }
     if kind in (IMG2IMG, INPAINT):
         defaults["strength"] = INPAINT_STRENGTH if kind == INPAINT else card.default_strength
-    missing = {name: value for name, value in defaults.items() if getattr(asked, name) is None}
+    chosen = {name: getattr(asked, name) for name in _PARAMS}
+    for name, value in defaults.items():
+        if chosen[name] is None:
+            chosen[name] = value
     if asked.seed is None:
-        missing["seed"] = draw()
-    params = replace(asked, **missing)
+        chosen["seed"] = draw()
+    params = GenerateParams(**chosen)
     check(params, card)
     return params
 

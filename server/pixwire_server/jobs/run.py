@@ -24,3 +24,8 @@ class Run:
     """Until the engine reports Left: then its last step is done, though its image is not."""
     expiring: JobError | None = None
     """Why the engine was told to stop it, if that was for want of time."""
+
+    @property
+    def ending(self) -> bool:
+        """It was told to stop, and does so with its next step: nobody who waits has to wait for the rest of it."""
+        return self.expiring is not None or self.record.job.cancel_reason is not None

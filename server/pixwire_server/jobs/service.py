@@ -67,9 +67,12 @@ class Jobs:
         supervisor: Supervisor,
         clock: Clock,
         draw_seed: Callable[[], int] = resolve.draw_seed,
+        gauges: Gauges | None = None,
     ) -> None:
         self.server_id = store.journal.server_id
         """The name of this data directory's server, the same after each restart."""
+        self.secret = store.journal.secret
+        """For signing what is given to clients and comes back from them."""
         self.fatal = supervisor.fatal
         """Fails with EngineLostError when there will be no engine any more: the server should end."""
         self._settings = settings
@@ -82,7 +85,7 @@ class Jobs:
         limits = Limits(settings.queue_limit, settings.principal_queue_limit, settings.principal_running_limit)
         self._table = JobTable(settings.recent_limit, limits)
         self._gate = Gate(self._table.queue, lambda: self._intake.pending, settings.principal_queue_limit)
-        self.gauges = Gauges()
+        self.gauges = gauges or Gauges()
         """What the engine did lately."""
         self._planner = self._make_planner()
         self._cost_keeper = CostKeeper(settings.engine, self._planner.costs, settings.cost_save_s)
@@ -234,6 +237,12 @@ class Jobs:
             self._intake.find(principal, job_id), lambda record: self._ledger.status(record, with_params=with_params)
         )
 
+    def status_body(self, principal: str, job_id: str) -> asyncio.Future[bytes]:
+        """The same with its parameters, as the map that goes over the wire, packed. Its times are up to 0.1 s old."""
+        if (record := self._intake.kept((principal, job_id))) is not None:
+            return resolved(self._ledger.body(record))
+        return then(self._intake.find(principal, job_id), self._ledger.body)
+
     def watch(
         self, principal: str, job_id: str, listener: Listener, want: frozenset[str] = frozenset()
     ) -> asyncio.Future[Watch]:
@@ -344,7 +353,8 @@ class Jobs:
     # ------------------------------------------------------------------------------------------- details
 
     def _watch(self, record: Record, listener: Listener, want: frozenset[str]) -> Watch:
-        watch = Watch(self._ledger.status(record), listener, want, partial(self._unwatch, record))
+        closing = partial(self._unwatch, record)
+        watch = Watch(self._ledger.status(record), listener, want, closing, record.known_timesteps)
         if not record.job.state.terminal:
             before = record.watched_for_previews
             record.add(watch)
@@ -381,7 +391,9 @@ class Jobs:
         self.admin.engine_lost()
         self._notify()
 
-    def _settled(self) -> None:
+    def _settled(self, job: model.Job) -> None:
+        for hear in self.gauges.on_end:
+            hear(job)
         self._gate.pace.ended(self._clock.monotonic())
         self._notify()
 

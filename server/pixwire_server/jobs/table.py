@@ -34,13 +34,18 @@ class JobQueue:
         """Seconds of the device for all that wait."""
         return self._waiting.cost
 
+    @property
+    def changes(self) -> int:
+        """How often a job has come or gone."""
+        return self._waiting.changes
+
     def add(self, entry: Entry) -> None:
         """A job waits from now on; the record is the entry's `ticket`."""
         self._waiting.add(entry)
 
     def remove(self, record: Record) -> None:
         """The job waits no longer. Raises KeyError when it does not wait."""
-        self._waiting.remove(record.job.position)
+        self._waiting.remove(record.position)
 
     def take(self, now: float, capacity: Capacity, running: Mapping[str, int], feasible: Feasible) -> Decided:
         """See `WaitQueue.take`."""
@@ -65,7 +70,7 @@ class JobQueue:
 
     def rank(self, record: Record) -> int | None:
         """About 1 for the next to start; None for a job that does not wait."""
-        position = record.job.position
+        position = record.position
         return self._waiting.position(position) if position in self._waiting else None
 
     # ------------------------------------------------------------------------------- for those who look on

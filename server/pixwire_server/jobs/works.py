@@ -6,7 +6,7 @@ step), so it is learnt from what the engine reports, per shape; before that it i
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from pixwire_protocol.attachments import Attachment
@@ -18,6 +18,9 @@ from . import resolve
 
 PROFILES = 1024
 """Profiles remembered; the one unused longest is forgotten."""
+
+WORKS = 1024
+"""Works remembered; looking one up costs a tenth of working it out."""
 
 BYTES_A_PIXEL = 16
 """Memory a resident image holds beside the model, at most: its pixels as three numbers of 4 bytes, with its latents and
@@ -50,9 +53,23 @@ class Works:
     def __init__(self, where: Callable[[str], str] = lambda model: "") -> None:
         self._where = where
         self._profiles: OrderedDict[tuple[str, bool], Profile] = OrderedDict()
+        self._known: dict[Hashable, Work] = {}
 
     def of(self, params: GenerateParams, attachments: tuple[Attachment, ...]) -> Work:
-        """What this job asks for. `params` comes from `resolve`."""
+        """What this job asks for, the same object for jobs that ask for the same. `params` comes from `resolve`."""
+        key = (
+            *(params.model, params.width, params.height, params.steps, params.strength, params.guidance_scale),
+            *(params.count, params.adapters, attachments and tuple(one.name for one in attachments)),
+            self._where(params.model or ""),
+        )
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= WORKS:
+                self._known.clear()
+            known = self._known[key] = self._work(params, attachments)
+        return known
+
+    def _work(self, params: GenerateParams, attachments: tuple[Attachment, ...]) -> Work:
         shape, guided, images = self._shape(params, attachments), _guided(params), params.count or 1
         profile = self._profiles.get((shape.name, guided)) or Profile(rows=2 if guided else 1)
         also = tuple(Shape(f"{shape.name}+{module}", shape.cells) for module in profile.modules)
@@ -91,10 +108,13 @@ class Works:
 
     def _learn(self, base: str, params: GenerateParams, profile: Profile) -> None:
         key = base, _guided(params)
+        if self._profiles.get(key) != profile:
+            self._known.clear()
         self._profiles[key] = profile
         self._profiles.move_to_end(key)
         if len(self._profiles) > PROFILES:
             self._profiles.popitem(last=False)
+            self._known.clear()
 
 
 def memory(work: Work) -> int:

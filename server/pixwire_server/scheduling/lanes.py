@@ -87,6 +87,8 @@ class Lanes:
         """
         lane = self._lanes[entry.principal]
         own = lane.before((entry.due, entry.key))
+        if len(self._lanes) == 1:
+            return own
         if len(self._lanes) > MANY:
             return own + min(self._size - len(lane), (own + 1) * (len(self._lanes) - 1))
         return own + sum(min(len(lane), own + 1) for name, lane in self._lanes.items() if name != entry.principal)

@@ -48,7 +48,9 @@ class WaitQueue:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._entries: dict[int, Entry] = {}
-        self._classes = {priority: Lanes() for priority in Priority}
+        self.changes = 0
+        """How often a job has come or gone."""
+        self._classes = {priority: Lanes() for priority in Priority}  # the first to start first
         self._promoted: set[int] = set()
         self._by_due: SortedBlocks[Turn] = SortedBlocks()
         self._by_start: SortedBlocks[Turn] = SortedBlocks()
@@ -110,6 +112,7 @@ class WaitQueue:
     def add(self, entry: Entry) -> None:
         """A job waits from now on. One that comes back (its engine died) has its old key and due time, so its turn."""
         turn = entry.due, entry.key
+        self.changes += 1
         self._entries[entry.key] = entry
         self._principals[entry.principal] += 1
         self._cost += entry.cost
@@ -124,6 +127,7 @@ class WaitQueue:
     def remove(self, key: int) -> Entry:
         """A job waits no longer: it was started, cancelled or expired. Raises KeyError."""
         entry = self._entries.pop(key)
+        self.changes += 1
         self._promoted.discard(key)
         turn = entry.due, key
         self._principals[entry.principal] -= 1
@@ -178,8 +182,12 @@ class WaitQueue:
     def position(self, key: int) -> int:
         """1 for the next to start; an estimate, for shares and age are decided when it comes to it. Raises KeyError."""
         entry = self._entries[key]
-        own = Priority(entry.priority)
-        return 1 + sum(len(self._classes[one]) for one in Priority if one < own) + self._classes[own].before(entry)
+        own, place = entry.priority, 1
+        for priority, lanes in self._classes.items():
+            if priority == own:
+                break
+            place += len(lanes)
+        return place + lanes.before(entry)
 
     # ---------------------------------------------------------------------------------------------- details
 

@@ -44,7 +44,7 @@ class ArtifactFiles:
         self._loop = loop
         self._threads = ThreadPoolExecutor(THREADS, "pixwire-artifacts")
 
-    def put(self, images: Sequence[bytes]) -> asyncio.Future[list[str]]:
+    def put(self, images: Sequence[bytes | memoryview]) -> asyncio.Future[list[str]]:
         return self._loop.run_in_executor(self._threads, self._put, images)
 
     def release(self, names: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ class ArtifactFiles:
         """Finish the writes that were begun. Blocks. May be called again."""
         self._threads.shutdown()
 
-    def _put(self, images: Sequence[bytes]) -> list[str]:
+    def _put(self, images: Sequence[bytes | memoryview]) -> list[str]:
         etags = [digest(image) for image in images]
         self.folder.hold(etags)
         try:
@@ -72,7 +72,7 @@ class ArtifactFiles:
             raise
         return etags
 
-    def _write(self, etag: str, image: bytes) -> None:
+    def _write(self, etag: str, image: bytes | memoryview) -> None:
         temporary = self.folder.temporary()
         write_whole(temporary, image)
         try:

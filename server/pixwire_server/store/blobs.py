@@ -122,12 +122,12 @@ class BlobFolder:
         return removed
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | memoryview) -> str:
     """The name that these bytes have."""
     return hashlib.sha256(data).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | memoryview) -> None:
     """A new file with these bytes, flushed to disk; nothing is left of one that could not be written."""
     try:
         with path.open("xb") as file:

@@ -12,10 +12,11 @@ with the writer, although it makes one commit in some hundreds slower.
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +34,9 @@ _values = attrgetter(*(field.name for field in fields(JobRow)))
 _COLUMNS = ", ".join(field.name for field in fields(JobRow))
 _MARKS = ", ".join("?" for _ in fields(JobRow))
 _INSERT = f"INSERT INTO job ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (principal, job) DO NOTHING"  # noqa: S608
+_TOGETHER = 64, 32, 16, 8, 4, 2, 1
+"""Rows of one statement: few different ones, which SQLite has prepared then."""
+_IS_THERE = "SELECT 1 FROM job WHERE position = ? AND principal = ? AND job = ?"
 _FIND = f"SELECT {_COLUMNS} FROM job WHERE principal = ? AND job = ?"  # noqa: S608
 _UNFINISHED = f"SELECT {_COLUMNS} FROM job WHERE finished_ms IS NULL ORDER BY position"  # noqa: S608
 _UPDATE = """
@@ -104,7 +108,7 @@ class Journal:
         forgotten_ms: int | None = None,
         tags: Collection[str] = (),
     ) -> asyncio.Future[JobRow | None]:
-        return self._writer.submit(partial(_create, row, files, forgotten_ms, tags))
+        return self._writer.submit(_Creation(row, files, forgotten_ms, tags))
 
     def update(self, row: JobRow, files: Collection[FileRef] = ()) -> asyncio.Future[bool]:
         return self._writer.submit(partial(_update, row, files))
@@ -175,24 +179,60 @@ class Journal:
         return self._loop.run_in_executor(self._reads, query, self._reader, *arguments)
 
 
-def _create(
-    row: JobRow,
-    files: Collection[FileRef],
-    forgotten_ms: int | None,
-    tags: Collection[str],
-    connection: sqlite3.Connection,
-) -> JobRow | None:
-    if connection.execute(_INSERT, _values(row)).rowcount != 1:
-        existing = _find(connection, row.principal, row.job)
-        if existing is None or not _is_over(existing, forgotten_ms):
-            return existing
-        _forget([existing.position], connection)  # of its files none is left but by accident: the next start sees to it
-        connection.execute(_INSERT, _values(row))
-    if files:
-        _refer(connection, row.position, files)
-    if tags:
-        connection.executemany(_TAG, [(row.principal, tag, row.position) for tag in tags])
-    return None
+@dataclass(slots=True)
+class _Creation:
+    """A new job, with what `JobStore.create` says. A `writer.Joint`."""
+
+    row: JobRow
+    files: Collection[FileRef]
+    forgotten_ms: int | None
+    tags: Collection[str]
+
+    def __call__(self, connection: sqlite3.Connection) -> JobRow | None:
+        row = self.row
+        if connection.execute(_INSERT, _values(row)).rowcount != 1:
+            existing = _find(connection, row.principal, row.job)
+            if existing is None or not _is_over(existing, self.forgotten_ms):
+                return existing
+            # Of its files none is left but by accident: the next start sees to it.
+            _forget([existing.position], connection)
+            connection.execute(_INSERT, _values(row))
+        self._refer(connection)
+        return None
+
+    def with_others(self, others: Sequence["_Creation"], connection: sqlite3.Connection) -> list[JobRow | None]:
+        every = [self, *others]
+        results: list[JobRow | None] = []
+        while every:
+            size = next(size for size in _TOGETHER if size <= len(every))
+            some, every = every[:size], every[size:]
+            values = chain.from_iterable(_values(one.row) for one in some)
+            if connection.execute(_inserts(size), tuple(values)).rowcount == size:
+                for one in some:
+                    one._refer(connection)
+                results += [None] * size
+            else:  # somebody's key was taken; those that went in are found by their position, which is theirs alone
+                results += [None if one._is_there(connection) else one(connection) for one in some]
+        return results
+
+    def _is_there(self, connection: sqlite3.Connection) -> bool:
+        row = self.row
+        if connection.execute(_IS_THERE, (row.position, row.principal, row.job)).fetchone() is None:
+            return False
+        self._refer(connection)
+        return True
+
+    def _refer(self, connection: sqlite3.Connection) -> None:
+        row = self.row
+        if self.files:
+            _refer(connection, row.position, self.files)
+        if self.tags:
+            connection.executemany(_TAG, [(row.principal, tag, row.position) for tag in self.tags])
+
+
+@cache
+def _inserts(rows: int) -> str:
+    return _INSERT.replace(f"({_MARKS})", ", ".join([f"({_MARKS})"] * rows))
 
 
 def _is_over(row: JobRow, forgotten_ms: int | None) -> bool:

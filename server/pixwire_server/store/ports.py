@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from pixwire_protocol.record import record
+
 ARTIFACTS = "artifacts"
 ATTACHMENTS = "attachments"
 FOLDERS = ARTIFACTS, ATTACHMENTS
@@ -40,7 +42,7 @@ class EndedRow:
     """Each file it refers to, with the number of jobs that do."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobRow:
     """One job as the journal keeps it."""
 
@@ -171,7 +173,7 @@ class Blob(Protocol):
 class ArtifactStore(Protocol):
     """Keeps images under the sha256 of their bytes (hex), which is also their etag."""
 
-    def put(self, images: Sequence[bytes]) -> asyncio.Future[list[str]]:
+    def put(self, images: Sequence[bytes | memoryview]) -> asyncio.Future[list[str]]:
         """Store all of them; the answer, their names in the same order, means that all are on disk. They are held
         until `release`, so that they outlive the moment between this and the journal's entry that refers to them.
         """

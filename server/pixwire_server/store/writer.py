@@ -10,8 +10,9 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, Protocol, TypeVar, cast
 
 from .errors import StoreUnavailableError, from_sqlite
 
@@ -22,6 +23,20 @@ MAX_BATCH = 512
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], Any]
+
+
+class Joint(Protocol):
+    """An operation of which several are carried out in fewer statements than one by one. Each statement lets go of the
+    interpreter's lock, and while the event loop is busy it takes up to a switch interval to get it back.
+    """
+
+    def __call__(self, connection: sqlite3.Connection) -> Any: ...
+
+    def with_others(self, others: "Sequence[Any]", connection: sqlite3.Connection) -> list[Any]:
+        """Carry out this one and these of its class, after it; their results in this order."""
+        ...
+
+
 Ticket = tuple[Operation, asyncio.Future[Any]]
 Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
@@ -88,7 +103,7 @@ class GroupWriter:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            results = [operation(connection) for operation, _ in batch]
+            results = _carry_out([operation for operation, _ in batch], connection)
             connection.execute("COMMIT")
         except Exception as error:
             with contextlib.suppress(sqlite3.Error):
@@ -107,6 +122,18 @@ class GroupWriter:
     def _deliver(self, outcomes: list[Outcome]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(_resolve, outcomes)
+
+
+def _carry_out(operations: list[Operation], connection: sqlite3.Connection) -> list[Any]:
+    """All of them in their order, neighbours of a kind together where that is possible."""
+    results: list[Any] = []
+    for kind, run in groupby(operations, type):
+        first, *others = run
+        if others and hasattr(kind, "with_others"):
+            results += cast("Joint", first).with_others(others, connection)
+        else:
+            results += [operation(connection) for operation in (first, *others)]
+    return results
 
 
 def _resolve(outcomes: list[Outcome]) -> None:

@@ -9,6 +9,7 @@ from pixwire_server.cli import build_parser
 from pixwire_server.config import ConfigError, ServerConfig, describe_fields, load
 from pixwire_server.config_values import NamedFolder
 from pixwire_server.doors.address import TcpAddress, UnixAddress
+from pixwire_server.doors.http.address import HttpAddress
 
 FIELDS = describe_fields()
 
@@ -196,6 +197,8 @@ def files(tmp_path: Path) -> dict[str, str]:
     ("names", "flags", "says"),
     [
         ((), {"listen": "pixwires://h"}, "listen = pixwires://h:7499 needs tls_cert and tls_key"),
+        ((), {"http": "https://h:1"}, "http = https://h:1 needs tls_cert and tls_key"),
+        (("tokens",), {"http": "h:1"}, "tokens would cross the network readable on http = http://h:1; use https://"),
         (("tls_cert",), {"listen": "pixwires://h"}, "needs tls_cert and tls_key"),
         (("tls_cert", "tls_key"), {}, "are for pixwires:// addresses, and listen has none"),
         (("tls_client_ca",), {}, "are for pixwires:// addresses, and listen has none"),
@@ -227,6 +230,7 @@ def test_fields_that_contradict_each_other_are_refused(
         (("tokens",), {"listen": "0.0.0.0", "allow_insecure_auth": "true"}),
         (("tokens", "tls_cert", "tls_key"), {"listen": "pixwires://0.0.0.0"}),
         (("tls_cert", "tls_key", "tls_client_ca"), {"listen": "pixwires://0.0.0.0,127.0.0.1"}),
+        (("tokens", "tls_cert", "tls_key"), {"http": "https://h:1,8080"}),
     ],
 )
 def test_tokens_and_certificates_where_they_are_safe_or_allowed(
@@ -242,6 +246,22 @@ def test_a_file_that_is_not_there_is_said(name: str, tmp_path: Path) -> None:
         load({name: "/nowhere"})
     with pytest.raises(ConfigError, match="this is a folder"):
         load({name: str(tmp_path)})
+
+
+def test_http_addresses_come_from_flags_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("http = 8080\n")
+    assert load({}).http == ()
+    assert load({}, str(path)).http == (HttpAddress("127.0.0.1", 8080),)
+    monkeypatch.setenv("PIXWIRE_HTTP", "1,https://h:2")
+    assert [address.url for address in load({"tls_cert": str(path), "tls_key": str(path)}, str(path)).http] == [
+        "http://127.0.0.1:1",
+        "https://h:2",
+    ]
+    with pytest.raises(
+        ConfigError, match=r"http = 'h' \(from --http\) cannot be used: 'h' is not an address with a port"
+    ):
+        load({"http": "h"})
 
 
 def test_admins_are_names_of_principals(files: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships none
 from memory_upload import MemoryUpload
 
 from pixwire_protocol.attachments import Attachment
+from pixwire_protocol.profile import pack_map
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary, ModelInfo
 from pixwire_server.jobs import (
@@ -30,6 +31,7 @@ from pixwire_server.jobs import (
     Trace,
     Watch,
 )
+from pixwire_server.jobs.futures import then
 
 MODEL = ModelInfo(
     name="toy",
@@ -84,6 +86,11 @@ class MemoryAdmin:
         future: Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         future.set_result(self.body)
         return future
+
+
+def timesteps_of(step: int) -> list[float]:
+    """Of so many steps; whole numbers and others."""
+    return [1000 - 100 * (number + 1) if number % 2 else 1000.5 - 100 * (number + 1) for number in range(step)]
 
 
 class MemoryJobs:
@@ -228,6 +235,9 @@ class MemoryJobs:
     def models(self) -> tuple[ModelInfo, ...]:
         return (MODEL,)
 
+    def status_body(self, principal: str, job_id: str) -> "Future[bytes]":
+        return then(self.status(principal, job_id), lambda status: pack_map(status.to_map()))
+
     def status(self, principal: str, job_id: str, with_params: bool = True) -> "Future[JobStatus]":
         future: Future[JobStatus] = asyncio.get_running_loop().create_future()
         try:
@@ -252,7 +262,7 @@ class MemoryJobs:
             job.watches.remove(watch)
             self.notify()
 
-        watch = Watch(job.status, listener, want, closing)
+        watch = Watch(job.status, listener, want, closing, lambda: timesteps_of(job.status.step))
         self.open_watches += 1
         job.watches.append(watch)
         watch.release()

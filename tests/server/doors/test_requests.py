@@ -5,7 +5,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # it ships none
 import pytest
-from memory_jobs import MemoryJobs
+from memory_jobs import MemoryJobs, timesteps_of
 from raw_client import Connect, OpenDoor, RawClient
 
 from pixwire_protocol.messages import (
@@ -170,6 +170,29 @@ async def test_watch_gives_a_snapshot_then_every_state_and_the_lossy_events_aske
     assert (await client.body(states))["state"] == "running"
     assert (await client.last(states))["state"] == "failed"
     assert jobs.open_watches == 0
+
+
+@pytest.mark.req("PXW-REQ-045")
+@pytest.mark.req("PXW-REQ-046")
+async def test_timesteps_come_with_states_and_progress_to_those_who_want_them(
+    client: RawClient, jobs: MemoryJobs
+) -> None:
+    await client.open(submit())
+    await jobs.until(lambda: bool(jobs.jobs))
+    jobs.change("j", JobState.RUNNING)
+    (without, plain) = await client.open(Watch(job="j", want=["progress"]), Watch(job="j", want=["timesteps"]))
+    for stream in (without, plain):
+        assert "timesteps" not in (await client.body(stream)), "no step was done"
+    jobs.progress("j", 3)
+    (late,) = await client.open(Watch(job="j", want=["progress", "timesteps"]))
+    assert (await client.body(late))["timesteps"] == timesteps_of(3)
+    jobs.progress("j", 4)
+    assert (await client.body(late))["timesteps"] == timesteps_of(4)
+    jobs.change("j", JobState.SUCCEEDED, b"image")
+    assert (await client.last(late))["timesteps"] == (await client.last(plain))["timesteps"] == timesteps_of(4)
+    heard = [await client.body(without) for _ in range(2)] + [await client.last(without)]
+    assert [body["event"] for body in heard] == ["progress", "progress", "state"]
+    assert not any("timesteps" in body for body in heard)
 
 
 async def test_watching_a_job_that_is_over_ends_at_once(client: RawClient, jobs: MemoryJobs) -> None:

@@ -196,7 +196,8 @@ def test_an_image_to_image_task_runs_the_familys_own_pipeline(model: LoadedModel
     bench.service.handle(Submit(task(image)))
     assert bench.service.heartbeat() == Heartbeat(1, 0)
     reports = bench.run()
-    assert reports[:-1] == [Started(1), Progress(1, 1, 3), Progress(1, 2, 3), Progress(1, 3, 3), Left(1)]
+    told = [replace(report, timestep=None) if isinstance(report, Progress) else report for report in reports[:-1]]
+    assert told == [Started(1), Progress(1, 1, 3), Progress(1, 2, 3), Progress(1, 3, 3), Left(1)]
     finished = reports[-1]
     assert isinstance(finished, Finished)
     assert finished.stats.passes == 3

@@ -33,6 +33,33 @@ def test_messages_come_back_whatever_the_pieces(sent: list[api.Message], piece: 
     assert received == sent
 
 
+@given(st.lists(messages, max_size=4), st.integers(1, 300_000), st.integers(0, 400_000))
+def test_messages_come_back_whatever_a_read_brings(sent: list[api.Message], most: int, size: int) -> None:
+    image = api.EncodedImage(bytes(range(251)) * (size // 251), "image/png", 8, 8, 1)
+    sent = [*sent, api.Finished(1, (image, image), api.JobStats(2, 1.5, 1.0, 2.0, 3.0, 4.0)), *sent]
+    data = b"".join(buffer for message in sent for buffer in encode(message))
+    decoder = Decoder()
+    received: list[api.Message] = []
+    while data:
+        place = decoder.get_buffer()
+        count = min(len(place), len(data), most)
+        place[:count] = data[:count]
+        data = data[count:]
+        received += decoder.buffer_updated(count)
+    assert received == sent
+
+
+def test_a_large_image_stays_where_it_was_received_and_cannot_be_changed() -> None:
+    image = api.EncodedImage(bytes(codec.COPIED + 1), "image/png", 8, 8, 1)
+    sent = api.Finished(1, (image,), api.JobStats(2, 1.5, 1.0, 2.0, 3.0, 4.0))
+    (received,) = Decoder().feed(b"".join(encode(sent)))
+    assert received == sent
+    assert isinstance(received, api.Finished)
+    data = received.images[0].data
+    assert isinstance(data, memoryview)
+    assert data.readonly
+
+
 def test_images_travel_as_raw_bytes_behind_the_head() -> None:
     images = tuple(api.EncodedImage(bytes([i]) * 1000, "image/png", 8, 8, i) for i in range(3))
     message = api.Finished(1, images, api.JobStats(2, 1.5, 1.0, 2.0, 3.0, 4.0))

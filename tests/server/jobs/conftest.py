@@ -113,9 +113,9 @@ class FakeEngine:
         """The handle of the latest task with this prompt."""
         return max(handle for handle, task in self.tasks.items() if task.prompt == prompt)
 
-    def step(self, prompt: str, step: int) -> None:
+    def step(self, prompt: str, step: int, timestep: float | None = None) -> None:
         handle = self.handle(prompt)
-        self.report(api.Progress(handle, step, self.tasks[handle].steps))
+        self.report(api.Progress(handle, step, self.tasks[handle].steps, timestep))
 
     def leave(self, prompt: str) -> None:
         self.report(api.Left(self.handle(prompt)))

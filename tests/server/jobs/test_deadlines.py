@@ -85,7 +85,26 @@ async def test_a_job_expires_as_soon_as_it_could_not_be_done_any_more(bench: Ben
     assert "needs about 9000 ms more, which goes beyond timeout_ms = 20000" in status.error.message
 
 
-@pytest.mark.req("PXW-REQ-044")
+async def test_a_job_that_is_stopping_is_in_nobodys_way(bench: Bench) -> None:
+    await taught(bench, max_resident=2)
+    await bench.submit("long", terms=Terms("high"), steps=100)
+    await bench.farm.running("teacher", "long")
+    await bench.jobs.cancel("anonymous", "long")
+    await bench.submit("star", terms=Terms(timeout_ms=20_000))
+    await bench.farm.running("teacher", "long", "star")
+
+
+async def test_a_job_for_which_others_leave_no_time_is_told_so(bench: Bench) -> None:
+    await taught(bench, max_resident=2)
+    await bench.submit("long", terms=Terms("high"), steps=100)
+    await bench.farm.running("teacher", "long")
+    await bench.submit("star", terms=Terms(timeout_ms=20_000))
+    status = await (await bench.follow("star")).until("expired")
+    assert "needs about 9000 ms more, for which what runs before it leaves no time in the 20000 ms" in (
+        status.error.message
+    )
+
+
 @pytest.mark.req("PXW-REQ-044")
 async def test_a_job_that_nobody_could_do_in_time_is_not_accepted(bench: Bench) -> None:
     await taught(bench)

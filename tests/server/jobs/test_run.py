@@ -60,6 +60,27 @@ async def test_a_job_from_submit_to_image(bench: Any) -> None:
     assert await bench.status("star", with_params=False) == status
 
 
+@pytest.mark.req("PXW-REQ-046")
+async def test_timesteps_are_those_of_the_attempt_and_go_with_the_job(bench: Any) -> None:
+    await bench.open()
+    await bench.submit("star")
+    await bench.farm.running("star")
+    follower = await bench.follow("star")
+    assert list(follower.watch.timesteps()) == []
+    bench.engine.step("star", 1, 900)
+    bench.engine.step("star", 2, 800.5)
+    assert list(follower.watch.timesteps()) == [900, 800.5]
+    bench.engine.step("star", 3)  # one that is not known, so that the next ones have no place
+    bench.engine.step("star", 4, 600)
+    assert list(follower.watch.timesteps()) == [900, 800.5]
+    bench.engine.step("star", 1, 901)  # the next attempt
+    late = await bench.follow("star")
+    assert list(late.watch.timesteps()) == [901]
+    bench.engine.finish("star")
+    await late.until("succeeded")
+    assert list(late.watch.timesteps()) == []
+
+
 async def test_first_come_first_served_within_the_places(bench: Any) -> None:
     jobs = await bench.open(max_resident=2)
     for name in "abcde":

@@ -6,8 +6,8 @@
 Stages: scenes (drawn to files), vae, text (the text encoder, on prompts alone), latents, prompts, unet, polish (the
 decoder alone), write (the diffusers folder DIR/pipeline), evaluate.  A stage that is done is skipped and one that was
 stopped goes on from its last checkpoint, so the same command resumes.  DIR/work holds checkpoints, scenes and
-log.jsonl.  Each learning stage ends at its minutes or its steps, whichever comes first; with steps alone the same
-machine, versions and number of processes give the same model.
+log.jsonl.  Each learning stage ends at its steps, so that the same machine, versions and number of processes give the
+same model; minutes end it earlier where somebody has less time than that.
 """
 
 from __future__ import annotations

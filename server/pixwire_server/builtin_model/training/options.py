@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Options:
-    """One run; a stage ends, its learning rate at zero, at its minutes or its steps, whichever comes first."""
+    """One run; a stage ends, its learning rate at zero, at its steps (or its minutes, where fewer are wanted)."""
 
     out: Path
     seed: int = 0
@@ -17,19 +18,19 @@ class Options:
     scenes: int = 32_000
     broad_scenes: int = 64_000
     fancy_scenes: int = 64_000
-    text_minutes: float = 12.0
-    text_steps: int = 1_000_000
+    text_minutes: float = math.inf
+    text_steps: int = 1_300
     text_batch: int = 128
     text_rate: float = 1.5e-3
-    vae_minutes: float = 80.0
-    vae_steps: int = 1_000_000
+    vae_minutes: float = math.inf
+    vae_steps: int = 6_800
     vae_batch: int = 16
-    unet_minutes: float = 180.0
-    unet_steps: int = 1_000_000
+    unet_minutes: float = math.inf
+    unet_steps: int = 12_000
     unet_batch: int = 32
     unet_rate: float = 1e-3
-    polish_minutes: float = 6.0
-    polish_steps: int = 1_000_000
+    polish_minutes: float = math.inf
+    polish_steps: int = 1_450
     evaluate: int = 100
     report_seconds: float = 20.0
     checkpoint_seconds: float = 120.0
