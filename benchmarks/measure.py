@@ -1,4 +1,8 @@
-"""What every benchmark needs: rounds in turn, medians with their spread, and a record of the machine."""
+"""What every benchmark needs: rounds in turn, medians with their spread, targets, and a record of the machine.
+
+Beside it: `processes` (children on a core, their CPU time and memory), `load` (requests at random times), `plots`, and
+`record` (the options all have, the JSON that all write).
+"""
 
 import os
 import platform
@@ -7,9 +11,18 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 PACKAGES = ("pixwire", "pixwire-server", "uvloop", "msgpack", "torch", "diffusers")
+PEERS = (
+    "aiohttp", "fastapi", "grpcio", "hdrhistogram", "httpx", "httptools", "litserve", "mosec", "protobuf", "starlette",
+    "uvicorn",
+)  # fmt: skip
+"""Named in a record where they are installed."""
+MEASURED_UNDER: dict[str, Any] = {}
+"""What this run has set for itself; goes into the record of the machine."""
+CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,26 @@ class Summary:
 
     def __format__(self, spec: str) -> str:
         return f"{self.median:{spec}} ({self.low:{spec}}-{self.high:{spec}})"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure has to reach. `source` says who set the limit; `unit` is "x" for a ratio."""
+
+    name: str
+    op: Literal["<=", ">="]
+    limit: float
+    source: str
+    unit: str = "x"
+
+    def met(self, measured: Summary) -> bool:
+        """Whether the median keeps the limit."""
+        return measured.median <= self.limit if self.op == "<=" else measured.median >= self.limit
+
+    def record(self, measured: Summary | None) -> dict[str, Any]:
+        """For the JSON. None: not measured in this run, which is neither met nor missed."""
+        met = None if measured is None else self.met(measured)
+        return asdict(self) | {"measured": None if measured is None else asdict(measured), "met": met}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -68,11 +101,12 @@ def plain(table: dict[str, dict[str, Summary]]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What a reader must know to judge the figures."""
     versions: dict[str, str | None] = {}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *PEERS):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            versions[package] = None
+            if package in PACKAGES:
+                versions[package] = None
     cpu = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
@@ -82,8 +116,19 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": sys.version.split()[0],
+        "congestion_control": congestion_control(),
+        "load_average": [round(value, 2) for value in os.getloadavg()],
         "versions": versions,
+        **MEASURED_UNDER,
     }
+
+
+def congestion_control() -> str | None:
+    """What new TCP connections of this system use, or None where it does not say."""
+    try:
+        return CONGESTION.read_text().strip()
+    except OSError:
+        return None
 
 
 def pin(core: int) -> None:

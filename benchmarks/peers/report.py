@@ -1,0 +1,71 @@
+"""The figures of the peers as a table, plots and ratios."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import measure, plots, record
+from benchmarks.deployments.outcomes import Kind
+from benchmarks.measure import Summary
+
+LONGEST_S = 300.0
+"""Nobody loses patience: a peer that is late is late, and not without an image."""
+COLUMNS = {
+    "images_per_s": "images/s",
+    "mixed_images_per_s": "images/s, mixed steps",
+    "p50_ms": "p50, ms",
+    "p95_ms": "p95, ms",
+    "p99_ms": "p99, ms",
+    "freed_ms": "freed, ms",
+    "whole_ms": "of, ms",
+    "lost": "lost",
+    "wrong": "wrong",
+    "failed": "failed",
+    "asked": "of",
+}
+WHOLE = ("lost", "wrong", "failed", "asked", "whole_ms")
+"""Counts, and what is measured once."""
+
+
+def rows(figures: Mapping[str, Mapping[str, Summary]]) -> list[dict[str, object]]:
+    """A row for each server."""
+    found: list[dict[str, object]] = []
+    for name, row in figures.items():
+        told: dict[str, object] = {"server": name}
+        for key, title in COLUMNS.items():
+            value = row.get(key)
+            told[title] = "-" if value is None else round(value.median) if key in WHOLE else value
+        found.append(told)
+    return found
+
+
+def show(figures: Mapping[str, Mapping[str, Summary]], killed: Mapping[str, Mapping[str, float]], rate: float) -> None:
+    """The tables, on standard output."""
+    record.show(f"peers: a burst; {rate:.2f} requests/s; a job given up; kill -9", rows(figures))
+    kinds = [str(kind) for kind in Kind]
+    record.show(
+        "kill -9 in the middle of a trace, started again at once",
+        [{"server": name, "asked": row["asked"]} | {kind: row[kind] for kind in kinds} for name, row in killed.items()],
+    )
+
+
+def ratios(rounds: Mapping[str, Sequence[Mapping[str, float]]], ours: str) -> dict[str, dict[str, Summary]]:
+    """Ours over each peer, taken inside each round: rates and latencies."""
+    found: dict[str, dict[str, Summary]] = {}
+    for key in ("images_per_s", "mixed_images_per_s", "p50_ms", "p95_ms", "p99_ms"):
+        for name, of in rounds.items():
+            pairs = [(mine[key], one[key]) for mine, one in zip(rounds[ours], of, strict=True)]
+            if name != ours and all(other > 0 for _, other in pairs):
+                found.setdefault(name, {})[f"{ours}_over_it_{key}"] = measure.Summary.of([a / b for a, b in pairs])
+    return found
+
+
+def plot(
+    figures: Mapping[str, Mapping[str, Summary]],
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    folder: Path,
+) -> None:
+    """Latencies under load, and what a job that was given up goes on to cost."""
+    plots.percentiles(folder, "peers_latency", curves, title="Latency at 0.8 times the capacity")
+    freed = {name: row["freed_ms"] for name, row in figures.items()}
+    plots.bars(folder, "peers_cancel", {"": freed}, title="From giving up to a free machine", label="ms",
+               reference=None)  # fmt: skip

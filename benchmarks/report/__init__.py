@@ -1,0 +1,1 @@
+"""The report: what the recorded results say, as one page and as Markdown. `python -m benchmarks.report`."""
