@@ -7,6 +7,7 @@
 #   make crash                     SIGKILL by the hundred, random and at every stage (KILLS=200)
 #   make soak                      a long run under everything, then what was lost or leaked (MINUTES=20, ENGINE=fast or real)
 #   make fuzz                      a minute of fuzzing of the protocol code (FUZZ_SECONDS=600 for longer)
+#   make docs                      the documentation site, into build/site
 #   make spec                      write the generated parts: registry module, SPEC.md tables, names in the dissector
 #   make clean                     remove .venv and caches
 
@@ -15,14 +16,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
-PYTEST ?= --numprocesses 2 --dist loadfile
+PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 60
 KILLS ?= 200
 MINUTES ?= 20
 ENGINE ?= fast
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench crash soak fuzz spec dist clean
+.PHONY: help demo test check bench crash soak fuzz docs spec dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,7 +38,7 @@ $(VENV)/.run: pyproject.toml server/pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "Adding the test tools ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,dev,bench]' --editable './server[lora,kolors]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cli,otel,dev,bench,docs]' --editable './server[lora,kolors,otel]'
 	@touch $@
 
 demo: $(VENV)/.run
@@ -66,6 +67,9 @@ soak: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS)
+
+docs: $(VENV)/.dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml && echo "build/site/index.html"
 
 spec: $(VENV)/.run
 	@$(BIN)/python protocol/generate.py --write && $(BIN)/python protocol/spec_tables.py --write && $(BIN)/python protocol/dissector_tables.py --write

@@ -87,6 +87,23 @@ def progress_for_everybody() -> None:
     Session._lossy = lambda self, want: frozenset({"progress"})  # type: ignore[method-assign]
 
 
+@mutant("PXW-REQ-045")
+def timesteps_for_everybody() -> None:
+    def give(old: Any, self: Feed, body: dict[str, Any]) -> dict[str, Any]:
+        return old(self, body) | {"timesteps": [1.0] * body["step"]}
+
+    around(Feed, "_more", give)
+
+
+@mutant("PXW-REQ-046")
+def a_timestep_too_few() -> None:
+    def lose(old: Any, self: Feed, body: dict[str, Any]) -> dict[str, Any]:
+        body = old(self, body)
+        return body | ({"timesteps": body["timesteps"][1:]} if "timesteps" in body else {})
+
+    around(Feed, "_more", lose)
+
+
 @mutant("PXW-REQ-015")
 def errors_without_details() -> None:
     def bare(old: Any, self: Replies, stream: int, error: RequestError, *rest: Any) -> None:

@@ -274,6 +274,9 @@ WATCH = frame(Watch("j"), 1, end=True)
 FOLLOWED = frame(Result(state()), 1)
 PREVIEW = frame(Preview("j", 9, 1, 2, "image/png", 8, 8, b"x"), 1)
 PROGRESS = frame(Event({"job": "j", "seq": 2, "event": "progress", "step": 1, "steps": 2, "attempt": 1}), 1)
+TIMESTEPS = frame(
+    Event({"job": "j", "seq": 2, "event": "progress", "step": 1, "steps": 2, "attempt": 1, "timesteps": [9]}), 1
+)
 FETCH = frame(Fetch("j"), 1, end=True)
 NUL = b"\0"
 ODD_KEY = pack_header(0x11, 1, 1, 10, 0) + b"\x82\xa3job\xa1a\xa1A\xc0"
@@ -301,6 +304,11 @@ SCENES: list[tuple[str, list[tuple[Side, bytes]], list[str]]] = [
      ["S PXW-REQ-011", "S PXW-REQ-011"]),
     ("wanted", [("C", HELLO), ("S", WELCOME), ("C", frame(Watch("j", want=("progress", "preview")), 1, end=True)),
                 ("S", FOLLOWED + PROGRESS + PREVIEW)], []),
+    ("timesteps", [("C", HELLO), ("S", WELCOME), ("C", frame(Watch("j", want=("progress",)), 1, end=True)),
+                   ("S", FOLLOWED + TIMESTEPS)], ["S PXW-REQ-045"]),
+    ("timesteps wanted", [("C", HELLO), ("S", WELCOME),
+                          ("C", frame(Watch("j", want=("progress", "timesteps")), 1, end=True)),
+                          ("S", FOLLOWED + TIMESTEPS)], []),
     ("seq", [("C", HELLO), ("S", WELCOME), ("C", frame(Watch("j", want=("progress",)), 1, end=True)),
              ("S", FOLLOWED + PROGRESS + PROGRESS)], ["S PXW-JOB-006"]),
     ("wrong PONG", [("C", HELLO), ("S", WELCOME), ("C", frame(Ping(b"12345678"))), ("S", frame(Pong(b"87654321")))],
