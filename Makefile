@@ -3,7 +3,10 @@
 #   make demo                      six prompts, six pictures, one contact sheet (PROMPT="a green star on a white background" for that one)
 #   make test                      the whole test suite (PYTEST="tests/client -k upload" for a part of it)
 #   make check                     formatting, lint, types
-#   make bench                     the benchmarks, JSON into benchmarks/results/
+#   make bench                     all benchmarks, JSON and a report into benchmarks/results/ (BENCH="--quick", BENCH="--only transport peers", BENCH=--list)
+#   make report                    the report again, from what is recorded
+#   make guard                     deterministic counts of the hot paths against the committed ones
+#   make schemathesis              the HTTP door against its OpenAPI document, for minutes
 #   make crash                     SIGKILL by the hundred, random and at every stage (KILLS=200)
 #   make soak                      a long run under everything, then what was lost or leaked (MINUTES=20, ENGINE=fast or real)
 #   make fuzz                      a minute of fuzzing of the protocol code (FUZZ_SECONDS=600 for longer)
@@ -16,6 +19,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
+BENCH ?=
 PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 60
 KILLS ?= 200
@@ -23,7 +27,7 @@ MINUTES ?= 20
 ENGINE ?= fast
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench crash soak fuzz docs spec dist clean
+.PHONY: help demo test check bench report guard schemathesis crash soak fuzz docs spec dist clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,11 +55,16 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 bench: $(VENV)/.dev
-	@$(BIN)/python -m benchmarks.roundtrip --json benchmarks/results/roundtrip.json
-	@$(BIN)/python -m benchmarks.flow_control --json benchmarks/results/flow_control.json
-	@$(BIN)/python -m benchmarks.journal --json benchmarks/results/journal.json
-	@$(BIN)/python -m benchmarks.deep_queue --json benchmarks/results/deep_queue.json
-	@$(BIN)/python -m benchmarks.scheduling --json benchmarks/results/scheduling.json --plots benchmarks/results
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+report: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.report
+
+guard: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.guard
+
+schemathesis: $(VENV)/.dev
+	@PIXWIRE_SCHEMATHESIS_EXAMPLES=200 $(BIN)/python -m pytest -q tests/server/http/test_schemathesis.py
 
 crash: $(VENV)/.dev
 	@$(BIN)/python tests/faults/storm.py --kills $(KILLS)

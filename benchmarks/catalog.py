@@ -41,25 +41,25 @@ BENCHMARKS: Sequence[Benchmark] = (
         "transport",
         "Transport",
         "The same four operations (submit, status, follow, fetch) over PXW, HTTP and gRPC, against bare sockets.",
-        ("benchmarks.transport",), QUICK, 900, 40, plots=True,
+        ("benchmarks.transport",), QUICK, 700, 55, plots=True,
     ),
     Benchmark(
         "paper",
         "REST, gRPC and PXW: small and large payloads",
         "The kind of table of Bolanowski et al. (2022), with PXW as a third column.",
-        ("benchmarks.paper",), QUICK, 120, 8, plots=True,
+        ("benchmarks.paper",), QUICK, 75, 10, plots=True,
     ),
     Benchmark(
         "deployments",
         "Deployments",
         "Five ways to run one model for the same users: where the time goes, what overload does, what a kill loses.",
-        ("benchmarks.deployments",), QUICK, 900, 30, plots=True,
+        ("benchmarks.deployments",), QUICK, 520, 30, plots=True,
     ),
     Benchmark(
         "peers",
         "Peers",
         "The same model and the same requests behind FastAPI with a lock, LitServe, mosec, threads, and pixwire.",
-        ("benchmarks.peers",), QUICK, 600, 25, plots=True,
+        ("benchmarks.peers",), QUICK, 380, 25, plots=True,
     ),
     Benchmark(
         "client",
@@ -77,7 +77,7 @@ BENCHMARKS: Sequence[Benchmark] = (
         "flow_control",
         "A PING behind a slow fetch",
         "An image of 16 MiB is read at 2 MB/s; PINGs on the same connection wait no longer than the window allows.",
-        ("benchmarks.flow_control",), ("--rounds", "1", "--rate", "16000000"), 90, 8,
+        ("benchmarks.flow_control",), ("--rounds", "1", "--rate", "32000000"), 90, 6,
     ),
     Benchmark(
         "journal",
@@ -95,7 +95,7 @@ BENCHMARKS: Sequence[Benchmark] = (
         "scheduling",
         "Scheduling",
         "Seven traces on two simulated machines, four policies; pixwire over the best of the others, seed by seed.",
-        ("benchmarks.scheduling", "--workers", "2"), QUICK, 60, 10, plots=True,
+        ("benchmarks.scheduling", "--workers", "2"), ("--quick", "--seeds", "1"), 60, 6, plots=True,
     ),
     _engine(
         "overhead", "Engine: step batching against plain diffusers",

@@ -140,13 +140,13 @@ def ratios(rounds: Rounds) -> Table:
 
 def draw(folder: Path, found: dict[str, Table]) -> list[str]:
     """Bars of CPU time; their names."""
-    for name, title, figure, label in (
-        ("client_status", ONE_STATUS, "client_cpu_us", "µs of the client's CPU for a STATUS, one at a time"),
-        ("client_image", IMAGES, "client_cpu_ms", "ms of the client's CPU for an image of 1 MiB"),
-        ("client_import", IMPORTING, "cpu_ms", "ms of CPU to start Python and import"),
+    for name, table, figure, title, label in (
+        ("client_status", ONE_STATUS, "client_cpu_us", "A STATUS, one at a time", "CPU of the client's process, µs"),
+        ("client_image", IMAGES, "client_cpu_ms", "An image of 1 MiB", "CPU of the client's process, ms"),
+        ("client_import", IMPORTING, "cpu_ms", "Start Python and import", "CPU, ms"),
     ):
-        row = {who: figures[figure] for who, figures in found[title].items()}
-        plots.bars(folder, name, {"": row}, title=label.partition(" of ")[2].capitalize(), label=label, reference=None)
+        row = {who: figures[figure] for who, figures in found[table].items()}
+        plots.bars(folder, name, {"": row}, title=title, label=label, reference=None)
     return ["client_status", "client_image", "client_import"]
 
 

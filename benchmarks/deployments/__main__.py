@@ -51,7 +51,7 @@ class Plan:
     left_out: Sequence[str] = ()
 
 
-FULL = Plan(10, (0.5, 0.9, 1.5, 3.0), 5.0, [one.title for one in DEPLOYMENTS])
+FULL = Plan(8, (0.5, 0.9, 1.5, 3.0), 4.0, [one.title for one in DEPLOYMENTS])
 QUICK = Plan(2, (3.0,), 0.7, [PXW], probes=3, patience=6.0, left_out=[EMBEDDED])
 SPLITS = 3
 """Rounds without load for each round under load: they are short."""
@@ -196,6 +196,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options,
         "deployments",
         results=report.results(figures),
+        title="Five deployments of the same model",
+        plots=report.PLOTS if options.plots else [],
+        notes=report.NOTES,
+        why=report.why(figures),
         capacity_per_s=found.capacity,
         patience_s=found.patience,
         load=figures.load,

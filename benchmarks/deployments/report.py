@@ -7,8 +7,28 @@ from benchmarks import plots, record
 from benchmarks.measure import Summary
 
 from .outcomes import PARTS, Kind
-from .verdicts import Figures, Judged, behaviour
+from .verdicts import DIRECT, JOBS, PXW, Figures, Judged, behaviour
 
+PLOTS = ["deployments_overhead", "deployments_load"]
+NOTES = [
+    "The broker is a stand-in, a durable queue in SQLite with one worker, until pixwire joins machines by a "
+    "real one: its guarantees are those of such a queue, its speed says nothing about NATS, RabbitMQ or Kafka.",
+    "In process: the plain diffusers pipeline in a thread of the application. Embedded: pixwire.embedded(), a "
+    "child process. Broker and in process compute with plain diffusers, the others with pixwire's engine.",
+    "The split: the server's own moments of acceptance, start and end, laid beside the client's call and "
+    "return on the clock that all processes of a machine share. The disk is in `queue`. Embedded is not split: "
+    "its server is started by the client library.",
+    "Under load everybody has the same patience (12 images' time), told to PXW and HTTP jobs as a deadline, "
+    "kept by the client of direct HTTP (it hangs up) and of in process (it leaves the queue), unknown to the "
+    "broker, which has to process every message. With another patience the counts are others.",
+    "kill -9 of all processes of the service (broker: broker and worker; inside: the application), started "
+    "again at once. Lost: under way at the kill, and nobody knows it any more. An application that repeats the "
+    "request by itself gets its image: the count is of how many it would have to. Unreachable: sent while "
+    "there was nobody.",
+    "Lines of code are a poor measure of effort; they are the only one at hand.",
+    "One core computes: the time of computing hides most of what the ways to it differ in. Read the parts, not "
+    "the sum.",
+]
 COUNTS = ("done", "late", "refused", "expired", "failed", "lost", "unreachable", "wrong")
 assert set(COUNTS) == set(map(str, Kind))
 
@@ -70,11 +90,26 @@ def show(figures: Figures, claims: Sequence[Judged], capacity: float, patience: 
     )
 
 
+def why(figures: Figures) -> list[dict[str, str]]:
+    """Two questions for the table "why not HTTP?": pixwire over PXW, and the better of the two ways over HTTP."""
+    rows = []
+    ways = [figures.split[name]["outside"].median for name in (DIRECT, JOBS) if name in figures.split]
+    if PXW in figures.split and ways:
+        ours, best = figures.split[PXW]["outside"].median, min(ways)
+        row = {"question": "transport and delivery of one small image", "pixwire": f"{ours:.3g} ms"}
+        rows.append(row | {"best HTTP": f"{best:.3g} ms", "pixwire against the best HTTP": f"{best / ours:.2g}x"})
+    if PXW in figures.killed and DIRECT in figures.killed:
+        row = {"question": "requests under way that are lost by kill -9 (HTTP: the blocking request)"}
+        lost = {name: figures.killed[of]["lost"] for name, of in (("pixwire", PXW), ("best HTTP", DIRECT))}
+        rows.append(row | {name: f"{count:.0f}" for name, count in lost.items()})
+    return rows
+
+
 def plot(figures: Figures, folder: Path) -> None:
     """The way around the computing, and what is in time at each load."""
     outside = {name: row["outside"] for name, row in figures.split.items() if "outside" in row}
     plots.bars(folder, "deployments_overhead", {"": outside}, title="Transport and delivery of one image",
-               label="ms, without load", reference=None, logarithmic=True)  # fmt: skip
+               label="ms, without load", reference=None)  # fmt: skip
     series = {
         name: [(float(load.removesuffix("x")), row["in_time_per_s"]) for load, row in loads.items()]
         for name, loads in figures.load.items()

@@ -58,11 +58,13 @@ class Judged:
 Found = tuple[Verdict, str]
 
 
-def less(one: Summary, other: Summary) -> Verdict:
-    """Is `one` less than `other`, in every round against every round?"""
-    if one.high < other.low:
+def less(one: Summary, other: Summary, share: float = 1.0) -> Verdict:
+    """Is `one` less than that share of `other`, in every round against every round? One round shows nothing."""
+    if one.low == one.high and other.low == other.high:
+        return Verdict.NOT_SHOWN
+    if one.high < share * other.low:
         return Verdict.CONFIRMED
-    return Verdict.REFUTED if one.low > other.high else Verdict.NOT_SHOWN
+    return Verdict.REFUTED if one.low > share * other.high else Verdict.NOT_SHOWN
 
 
 def of(true: bool) -> Verdict:
@@ -110,7 +112,7 @@ def _easiest(figures: Figures) -> Found:
 def _scales(figures: Figures) -> Found:
     rates = {name: loads[HEAVIEST]["in_time_per_s"] for name, loads in figures.load.items()}
     direct, best = rates[DIRECT], max(rates, key=lambda name: rates[name].median)
-    verdict = Verdict.REFUTED if best == DIRECT else less(direct, rates[best])
+    verdict = Verdict.REFUTED if best == DIRECT else less(direct, rates[best], HOLDS)
     told = f"in time at {HEAVIEST}: direct HTTP {direct:.2f} /s, the best ({best}) {rates[best]:.2f} /s"
     return verdict, told
 

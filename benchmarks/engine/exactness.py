@@ -76,13 +76,14 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 7,
     most: Annotated[int, typer.Option(min=2, help="rows up to which classes are shown")] = 16,
     device: lab.Device = "cpu",
+    dtype: lab.Dtype = "auto",
     threads: lab.Threads = 0,
     quick: lab.Quick = False,
     json_file: lab.Json = None,
     plot_file: lab.Plot = None,
 ) -> None:
     """Exact mode's time over fast mode's."""
-    lab.prepare(threads)
+    lab.prepare(threads, device)
     steps, rounds, most = (2, 1, 4) if quick else (steps, rounds, most)
     names, counts = only or list(models.names(device)), images or ([1] if quick else [1, 2, 4, 8])
     rows: list[dict[str, object]] = []
@@ -90,7 +91,7 @@ def main(
     lines: dict[str, list[tuple[float, float]]] = {}
     with lab.bar("exact", len(names) * (2 + len(counts) * 2 * (rounds + 1))) as done:
         for name in names:
-            model = models.make(name, device)
+            model = models.make(name, device, dtype)
             kind: dict[str, object] = {"model": name, "threads": torch.get_num_threads()}
             for label, steady in (("plain", False), ("steady layers", True)):
                 kind[label] = classes(model, most, steady)
@@ -111,9 +112,16 @@ def main(
                         "first / fast": first[0] / lab.median(results["fast"]),
                     }
                 )
+            del model, runs
+            lab.release(device)
     lab.show("rows with equal bits", kinds)
     lab.show("exact mode over fast mode, median (lowest-highest)", rows)
-    lab.record(json_file, "engine/exactness", {"steps": steps, "rounds": rounds, "classes": kinds}, rows)
+    lab.record(
+        json_file,
+        "engine/exactness",
+        {"steps": steps, "rounds": rounds, "device": device, "dtype": dtype, "classes": kinds},
+        rows,
+    )
     lab.plot(plot_file, "what exact mode costs", lines, ("requests at once", "time, exact / fast"))
 
 

@@ -1,7 +1,10 @@
 """What the benchmarks of the engine share: rounds in turn, runs through the hub, tables, records and plots."""
 
+import datetime
+import gc
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +19,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from benchmarks import measure
+from benchmarks.record import command
 from pixwire_server.engine.hub import Hub
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import Request, StepMoment
 
 Quick = Annotated[bool, typer.Option("--quick", help="few and short rounds: shows that it works, measures nothing")]
 Device = Annotated[str, typer.Option(help="cpu or cuda")]
+Dtype = Annotated[str, typer.Option(help="of the weights: auto (cuda: bfloat16, cpu: float32), float16, ...")]
 Threads = Annotated[int, typer.Option(min=0, help="threads of torch; 0: as torch decides")]
 Json = Annotated[Path | None, typer.Option("--json", help="where to write the record")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="where to draw it (.png or .svg; needs matplotlib)")]
@@ -45,14 +50,66 @@ class Silent:
             self.errors.append(request.error)
 
 
-def prepare(threads: int) -> None:
-    """Quiet libraries, no gradients, as many threads as asked for."""
+def prepare(threads: int, device: str = "cpu") -> None:
+    """Quiet libraries, no gradients, as many threads as asked for. Raises SystemExit where the device is not there."""
+    check_device(device)
     from pixwire_server.engine.loader import quiet_libraries
 
     quiet_libraries()
     torch.set_grad_enabled(False)
     if threads:
         torch.set_num_threads(threads)
+
+
+def check_device(device: str) -> None:
+    """Raises SystemExit with a text that says what is wrong and what to do."""
+    if device not in ("cpu", "cuda"):
+        raise SystemExit(f"--device {device} must be cpu or cuda (choose one of several with CUDA_VISIBLE_DEVICES)")
+    if device == "cuda" and not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"no GPU that CUDA {built} can use" if built else f"torch {torch.__version__} is built without CUDA"
+        raise SystemExit(f"--device cuda: {why}; install a CUDA build of torch on a GPU machine, or use --device cpu")
+
+
+def release(device: str) -> None:
+    """Give the memory of what nobody uses any more back: models hold on to themselves in cycles."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+class Peaks:
+    """The most memory that each contestant's runs had allocated on the GPU, weights included. Nothing on a CPU."""
+
+    def __init__(self, device: str) -> None:
+        self._gpu = device == "cuda"
+        self._bytes: dict[str, int] = {}
+
+    def watched(self, contestants: Mapping[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:
+        """The same contestants, watched."""
+        return {name: self._watch(name, run) for name, run in contestants.items()} if self._gpu else dict(contestants)
+
+    def _watch(self, name: str, run: Callable[[], float]) -> Callable[[], float]:
+        def watched() -> float:
+            torch.cuda.reset_peak_memory_stats()
+            seconds = run()
+            self._bytes[name] = max(self._bytes.get(name, 0), torch.cuda.max_memory_allocated())
+            return seconds
+
+        return watched
+
+    def columns(self, **names: str) -> dict[str, object]:
+        """For a row of a table: GiB of the contestants, by title of column; nothing on a CPU."""
+        return {f"{title}, GiB": self._bytes[name] / 2**30 for title, name in names.items()} if self._gpu else {}
+
+
+def out_of_memory(device: str, what: str, error: RuntimeError) -> None:
+    """Say what did not fit, so that the others can go on. Raises the error when it is another one."""
+    if not isinstance(error, torch.OutOfMemoryError):
+        raise error
+    error.__traceback__ = None  # it holds the tensors that did fit
+    release(device)
+    print(f"{what}: out of memory, left out", flush=True)
 
 
 def finish(device: str) -> None:
@@ -132,17 +189,34 @@ def show(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     Console().print(table)
 
 
+def gpu() -> dict[str, object]:
+    """What a reader must know of the GPU; nothing where there is none."""
+    if not torch.cuda.is_available():
+        return {}
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "gpu": properties.name,
+        "gpu_gib": round(properties.total_memory / 2**30, 1),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+    }
+
+
+def about(name: str) -> dict[str, object]:
+    """The head of a record."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"benchmark": name, "recorded": today, "command": command(), "quick": "--quick" in sys.argv}
+
+
 def record(file: Path | None, name: str, settings: Mapping[str, object], rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows, settings and the machine they were measured on."""
     if file is None:
         return
-    machine = measure.machine() | {"torch_threads": torch.get_num_threads()}
-    if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()
+    machine = measure.machine() | {"torch_threads": torch.get_num_threads()} | gpu()
     plain = [{key: asdict(v) if isinstance(v, measure.Summary) else v for key, v in row.items()} for row in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
-        json.dumps({"benchmark": name, "machine": machine, "settings": settings, "rows": plain}, indent=2) + "\n"
+        json.dumps({**about(name), "machine": machine, "settings": settings, "rows": plain}, indent=2) + "\n"
     )
     print(f"wrote {file}")
 

@@ -88,6 +88,13 @@ def by_steps(model: models.Model, times: Sequence[float], steps: int, limit: int
     return [ends.times[i] - start - times[i] for i in range(len(times))]
 
 
+def warm_up(model: models.Model, limit: int) -> None:
+    """Every number of rows once, each way: a GPU loads its kernels when they are first needed."""
+    for count in range(1, limit + 1):
+        static(model, [0.0] * count, 1, limit)
+        by_steps(model, [0.0] * count, 1, limit)
+
+
 WAYS: dict[str, Serve] = {"one at a time": one_at_a_time, "static": static, "steps": by_steps}
 
 
@@ -99,17 +106,20 @@ def main(
     steps: Annotated[int, typer.Option(min=1)] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="each with arrivals of its own, the same for all ways")] = 3,
     device: lab.Device = "cpu",
+    dtype: lab.Dtype = "auto",
     threads: lab.Threads = 0,
     quick: lab.Quick = False,
     json_file: lab.Json = None,
     plot_file: lab.Plot = None,
 ) -> None:
     """Latency under random arrivals."""
-    lab.prepare(threads)
+    lab.prepare(threads, device)
     if quick:
         requests, steps, rounds = 3, 2, 1
     loads = load or ([0.5] if quick else [0.3, 0.6, 0.9, 1.2])
-    model = models.make(name or models.names(device)[0], device)
+    model = models.make(name or models.names(device)[0], device, dtype)
+    if device == "cuda":
+        warm_up(model, limit)
     single = min(lab.timed(lambda: model.pipeline(**model.arguments([0], steps)), device) for _ in range(3))
     rows: list[dict[str, object]] = []
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -129,7 +139,15 @@ def main(
                      "p95 / alone": p95 / single}
                 )  # fmt: skip
     lab.show(f"latency of {model.name} under random arrivals; alone it takes {single:.3g} s", rows)
-    settings = {"model": model.name, "requests": requests, "limit": limit, "steps": steps, "rounds": rounds}
+    settings = {
+        "model": model.name,
+        "device": device,
+        "dtype": dtype,
+        "requests": requests,
+        "limit": limit,
+        "steps": steps,
+        "rounds": rounds,
+    }
     lab.record(json_file, "engine/latecomer", settings | {"alone_s": single}, rows)
     lab.plot(plot_file, "latency under random arrivals", lines, ("load", "p95 / time alone"))
 

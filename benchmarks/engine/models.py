@@ -67,15 +67,29 @@ class Place:
     dtype: torch.dtype
 
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
 def names(device: str) -> tuple[str, ...]:
-    """The models there are for a kind of device."""
+    """The models that are measured on a kind of device when none is named."""
     return tuple(_GPU if device == "cuda" else _CPU)
 
 
-def make(name: str, device: str) -> Model:
-    """One of `names(device)`."""
-    place = Place(torch.device(device), torch.bfloat16 if device == "cuda" else torch.float32)
-    model = (_GPU if device == "cuda" else _CPU)[name](place)
+def dtype_of(device: str, dtype: str) -> torch.dtype:
+    """`auto` is bfloat16 on a GPU and float32 elsewhere. Raises SystemExit for an unknown name."""
+    if dtype == "auto":
+        return torch.bfloat16 if device == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise SystemExit(f"--dtype {dtype} is not known; there are auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def make(name: str, device: str, dtype: str = "auto") -> Model:
+    """One of the models, whichever device it is meant for. Raises SystemExit for an unknown name."""
+    every = {**_CPU, **_GPU}
+    if name not in every:
+        raise SystemExit(f"there is no model {name!r}; there are {', '.join(every)}")
+    model = every[name](Place(torch.device(device), dtype_of(device, dtype)))
     model.pipeline.set_progress_bar_config(disable=True)
     return model
 
@@ -229,7 +243,7 @@ def _flux_mid(place: Place) -> Model:
                         pooled_projection_dim=256, axes_dims_rope=(8, 28, 28))  # fmt: skip
 
 
-def _flux_around(place: Place, name: str, cells: int, vae: Any, **config: Any) -> Model:
+def _flux_around(place: Place, name: str, cells: int, vae: Any, tokens: int = 128, **config: Any) -> Model:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
     transformer = _seeded(
@@ -240,8 +254,8 @@ def _flux_around(place: Place, name: str, cells: int, vae: Any, **config: Any) -
         vae=vae, text_encoder=None, tokenizer=None, text_encoder_2=None, tokenizer_2=None,
     )  # fmt: skip
     shapes = {
-        "prompt_embeds": (128, config["joint_attention_dim"]),
-        "pooled_prompt_embeds": (config["pooled_projection_dim"],),
+        "prompt_embeds": (tokens, transformer.config.joint_attention_dim),
+        "pooled_prompt_embeds": (transformer.config.pooled_projection_dim,),
     }
     text = _drawn(place, shapes)
     return Model(name, pipeline, text, cells * pipeline.vae_scale_factor, {"guidance_scale": 3.5})
@@ -327,7 +341,8 @@ def _sdxl_full(place: Place) -> Model:
 
 
 def _flux_full(place: Place) -> Model:
-    return _flux_around(place, "flux-full", 128, _vae(place, 16, FULL_VAE, **FLOW_VAE))  # the defaults are FLUX.1's
+    # The transformer's defaults are FLUX.1's, which is given 512 tokens.
+    return _flux_around(place, "flux-full", 128, _vae(place, 16, FULL_VAE, **FLOW_VAE), tokens=512)
 
 
 _CPU: Mapping[str, Callable[[Place], Model]] = {

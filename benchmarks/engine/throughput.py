@@ -69,6 +69,7 @@ def main(
     steps: Annotated[int, typer.Option(min=2)] = 10,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     device: lab.Device = "cpu",
+    dtype: lab.Dtype = "auto",
     threads: lab.Threads = 0,
     exact: Annotated[bool, typer.Option(help="in exact mode")] = False,
     quick: lab.Quick = False,
@@ -76,7 +77,7 @@ def main(
     plot_file: lab.Plot = None,
 ) -> None:
     """Images a second against requests at once."""
-    lab.prepare(threads)
+    lab.prepare(threads, device)
     steps, rounds = (2, 1) if quick else (steps, rounds)
     names = only or list(models.names(device))
     counts = images or ([1, 2] if quick else [1, 2, 4, 8, 16])
@@ -84,29 +85,44 @@ def main(
     lines: dict[str, list[tuple[float, float]]] = {}
     with lab.bar("throughput", len(names) * len(counts) * (rounds + 1)) as done:
         for name in names:
-            model = models.make(name, device)
-            gaps = Gaps(model.denoiser, device)
-            shares: dict[str, list[float]] = {str(count): [] for count in counts}
-            results = lab.in_turn(
-                {str(count): _run(model, count, steps, device, exact, gaps, shares) for count in counts}, rounds, done
-            )
-            points = [(count, count / lab.median(results[str(count)])) for count in counts]
-            lines[name] = [(float(count), rate) for count, rate in points]
-            rows += [
-                {
-                    "model": name,
-                    "requests": count,
-                    "images a second": rate,
-                    "seconds for all": lab.median(results[str(count)]),
-                    "gap, %": 100 * lab.median(shares[str(count)]),
-                    "knee": "<-" if count == knee(points) else "",
-                }
-                for count, rate in points
-            ]
-            del model
+            try:
+                model = models.make(name, device, dtype)
+                found = _measured(model, counts, steps, rounds, device, exact, done)
+                rows += found
+                lines[name] = [(float(row["requests"]), row["images a second"]) for row in found]
+            except RuntimeError as error:
+                lab.out_of_memory(device, name, error)
+            model = None  # type: ignore[assignment]
+            lab.release(device)
+    if not rows:
+        raise SystemExit("nothing fits into this device's memory; choose smaller ones with --model")
     lab.show("images a second against requests at once", rows)
-    lab.record(json_file, "engine/throughput", {"steps": steps, "rounds": rounds, "exact": exact}, rows)
+    settings = {"steps": steps, "rounds": rounds, "device": device, "dtype": dtype, "exact": exact}
+    lab.record(json_file, "engine/throughput", settings, rows)
     lab.plot(plot_file, "throughput", lines, ("requests at once", "images a second"), logarithmic=True)
+
+
+def _measured(
+    model: models.Model, counts: list[int], steps: int, rounds: int, device: str, exact: bool, done: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """The rows of one model."""
+    gaps, peaks = Gaps(model.denoiser, device), lab.Peaks(device)
+    shares: dict[str, list[float]] = {str(count): [] for count in counts}
+    runs = {str(count): _run(model, count, steps, device, exact, gaps, shares) for count in counts}
+    results = lab.in_turn(peaks.watched(runs), rounds, done)
+    points = [(count, count / lab.median(results[str(count)])) for count in counts]
+    return [
+        {
+            "model": model.name,
+            "requests": count,
+            "images a second": rate,
+            "seconds for all": lab.median(results[str(count)]),
+            "gap, %": 100 * lab.median(shares[str(count)][1:]),
+            **peaks.columns(peak=str(count)),
+            "knee": "<-" if count == knee(points) else "",
+        }
+        for count, rate in points
+    ]
 
 
 def _run(

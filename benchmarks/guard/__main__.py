@@ -65,8 +65,8 @@ def judge(python: str, before: Table, found: Table, *, everything: bool) -> int:
         print(f"expected figures are of Python {python}, this is {PYTHON}: instructions and calls are not compared")
     if failed:
         paths = len({line.scenario for line in failed})
-        print(f"{paths} of {len(found)} paths got heavier by more than {compare.LIMIT:.0%}. If that is the price of")
-        print("something worth it: python -m benchmarks.guard --update, and say so in the commit.")
+        print(f"{paths} of {len(found)} paths are heavier by more than {compare.LIMIT:.0%}, or gone.")
+        print("Is that worth it? Then: python -m benchmarks.guard --update, and say so in the commit.")
         return 1
     print(f"{len(found)} paths, {len(lines)} figures: none is more than {compare.LIMIT:.0%} above what is expected")
     return 0

@@ -143,7 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "paper",
         title="REST, gRPC and PXW with small and large payloads",
         results=results,
-        ratios=ratios,
+        ratios={
+            f"times better than {REST}, {cell}": {name: row[cell] for name, row in ratios.items() if cell in row}
+            for cell in dict.fromkeys(cell for row in ratios.values() for cell in row)
+        },
         plots=["paper_large"] if options.plots else [],
         notes=NOTES,
     )

@@ -227,6 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratios=report.ratios(found.rows, PIXWIRE),
         killed=found.killed,
         latencies={name: waits.figures() for name, waits in found.waits.items()},
+        title="The same model behind other servers",
+        plots=report.PLOTS if options.plots else [],
+        notes=report.NOTES,
+        why=report.why(figures, PIXWIRE),
         rate_per_s=found.capacity * plan.load,
         pinned=cores.PINNED,
     )

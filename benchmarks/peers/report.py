@@ -22,6 +22,20 @@ COLUMNS = {
     "failed": "failed",
     "asked": "of",
 }
+PLOTS = ["peers_latency", "peers_cancel"]
+NOTES = [
+    "One core for the server, one thread of torch, another core for the client. Batches of 4 images for "
+    "LitServe and mosec (more gain nothing on one core of a CPU), fast_queue for LitServe; one worker each; "
+    "time limits raised so that all requests are served; answers are PNG bytes, not base64. FastAPI passes "
+    "over those who have left the queue.",
+    "All requests have the same number of steps, which is what static batches like; `mixed` has three numbers of them.",
+    "A lost job is one that was under way at the kill and that its client has to send again by itself: peers "
+    "have no name for it. Clients of peers do not repeat by themselves here; pixwire's does, since the job has "
+    "a name.",
+    "freed: from giving up (closing the connection; CANCEL with pixwire) until the server's processes stand "
+    "still; of: the whole job. pixwire keeps a journal on disk, the peers keep nothing.",
+    "A CPU gains little by batches. On a GPU the batching servers, pixwire among them, would gain more.",
+]
 WHOLE = ("lost", "wrong", "failed", "asked", "whole_ms")
 """Counts, and what is measured once."""
 
@@ -48,14 +62,36 @@ def show(figures: Mapping[str, Mapping[str, Summary]], killed: Mapping[str, Mapp
     )
 
 
+QUESTIONS = (
+    ("images of a burst, the same steps", "images_per_s", "images/s", True),
+    ("p95 at 0.8 times the capacity", "p95_ms", "ms", False),
+    ("from giving up a job to a free machine", "freed_ms", "ms", False),
+)
+"""Question, figure, unit, and whether more of it is better."""
+
+
+def why(figures: Mapping[str, Mapping[str, Summary]], ours: str) -> list[dict[str, str]]:
+    """For the table "why not HTTP?": pixwire, and the best of the peers, all of which are asked over HTTP."""
+    rows = []
+    for question, key, unit, more in QUESTIONS:
+        mine, peers = figures[ours][key].median, [row[key].median for name, row in figures.items() if name != ours]
+        if not peers:
+            continue
+        best = max(peers) if more else min(peers)
+        ratio = mine / best if more else best / mine
+        told = {"question": question, "pixwire": f"{mine:.4g} {unit}", "best HTTP": f"{best:.4g} {unit}"}
+        rows.append(told | {"pixwire against the best HTTP": f"{ratio:.2g}x"})
+    return rows
+
+
 def ratios(rounds: Mapping[str, Sequence[Mapping[str, float]]], ours: str) -> dict[str, dict[str, Summary]]:
-    """Ours over each peer, taken inside each round: rates and latencies."""
+    """Tables of ours over each peer, taken inside each round: rates and latencies."""
     found: dict[str, dict[str, Summary]] = {}
     for key in ("images_per_s", "mixed_images_per_s", "p50_ms", "p95_ms", "p99_ms"):
         for name, of in rounds.items():
             pairs = [(mine[key], one[key]) for mine, one in zip(rounds[ours], of, strict=True)]
             if name != ours and all(other > 0 for _, other in pairs):
-                found.setdefault(name, {})[f"{ours}_over_it_{key}"] = measure.Summary.of([a / b for a, b in pairs])
+                found.setdefault(f"{ours} over each, {key}", {})[name] = measure.Summary.of([a / b for a, b in pairs])
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from benchmarks.measure import Summary
+from benchmarks.record import number
 from benchmarks.transport.contestants import (
     AIOHTTP,
     ASGI,
@@ -108,7 +109,7 @@ def why(found: Mapping[str, Table]) -> list[dict[str, str]]:
             own = [row[key].median for label, row in table.items() if plain(label) in who]
             if own:
                 values[name] = choose(own)
-        row = {"question": question} | {name: f"{value:,.4g} {unit}" for name, value in values.items()}
+        row = {"question": question} | {name: f"{number(value)} {unit}" for name, value in values.items()}
         http = values.get("best HTTP")
         if http:
             ratio = values["pixwire"] / http if more_is_better else http / values["pixwire"]

@@ -8,31 +8,28 @@ from benchmarks import plots
 from benchmarks.measure import Summary
 from benchmarks.transport.contestants import (
     AIOHTTP,
-    ASGI,
     BASE64,
     C_SOCKET,
     FASTAPI,
     GRPC,
     PXW,
-    PY_SOCKET,
 )
 from benchmarks.transport.outcome import Table, under_way
 from benchmarks.transport.parts import crowds, fetch, round_trip, small
 from benchmarks.transport.work import KIB, SIZES
 
 STEM: Final = "transport"
-CURVES: Final = (
-    (C_SOCKET, ""),
-    (PY_SOCKET, ""),
-    (PXW, ""),
-    (ASGI, ""),
-    (AIOHTTP, ""),
-    (FASTAPI, ""),
-    (GRPC, str(256 * KIB)),
-    (GRPC, str(64 * KIB)),
-    (FASTAPI, BASE64),
-)
-"""What the fetches are drawn of."""
+LOG: Final = ", logarithmic"
+CURVES: Final = {
+    C_SOCKET: (C_SOCKET, ""),
+    "pixwire": (PXW, ""),
+    "aiohttp": (AIOHTTP, ""),
+    "FastAPI": (FASTAPI, ""),
+    "base64 JSON": (FASTAPI, BASE64),
+    "gRPC, 64 KiB": (GRPC, str(64 * KIB)),
+    "gRPC, 256 KiB": (GRPC, str(256 * KIB)),
+}
+"""What the fetches are drawn of, by their names in the legend; gRPC in chunks of that size."""
 
 
 def draw(folder: Path, found: Mapping[str, Table]) -> list[str]:
@@ -56,13 +53,24 @@ def bars(found: Mapping[str, Table]) -> list[tuple[str, dict[str, Summary], str,
     beside, watched = found.get(small.title, {}), found.get(crowds.watchers.title, {})
     same, idle = found.get(f"status, {round_trip.SAME}", {}), found.get(crowds.connections.title, {})
     last = [key for row in idle.values() for key in row if key.startswith("bytes_each_at_")][-1:]
+    each = column(idle, last[0]) if last else {}
     return [
-        (f"{STEM}_round_trip", column(same, "p50_us"), "STATUS, one at a time on one core", "µs, p50"),
-        (f"{STEM}_throughput", column(busy, "per_s"), "STATUS, 64 under way", "per second"),
-        (f"{STEM}_cpu", column(busy, "server_cpu_us"), "The server's CPU time for one STATUS, 64 under way", "µs"),
-        (f"{STEM}_small", column(beside, "p99_us"), "STATUS beside fetches of 16 MiB", "µs, p99"),
-        (f"{STEM}_watchers", column(watched, "bytes_per_watcher"), "Memory for each watcher", "bytes"),
-        (f"{STEM}_connections", column(idle, last[0]) if last else {}, "Memory for each connection", "bytes"),
+        (f"{STEM}_round_trip", column(same, "p50_us"), "STATUS, one at a time on one core", f"µs, p50{LOG}"),
+        (f"{STEM}_throughput", column(busy, "per_s"), "STATUS, 64 under way", f"per second{LOG}"),
+        (
+            f"{STEM}_cpu",
+            column(busy, "server_cpu_us"),
+            "Server's CPU time for one STATUS, 64 under way",
+            f"µs{LOG}",
+        ),
+        (f"{STEM}_small", column(beside, "p99_us"), "STATUS beside fetches of 16 MiB", f"µs, p99{LOG}"),
+        (f"{STEM}_watchers", column(watched, "bytes_per_watcher"), "Memory for each watcher", f"bytes{LOG}"),
+        (
+            f"{STEM}_connections",
+            each,
+            "Memory for each connection",
+            f"bytes{LOG}",
+        ),
     ]
 
 
@@ -74,10 +82,9 @@ def column(table: Table, key: str) -> dict[str, Summary]:
 def fetched(found: Mapping[str, Table]) -> dict[str, list[tuple[float, float | Summary]]]:
     """MB/s over KiB."""
     curves: dict[str, list[tuple[float, float | Summary]]] = {}
-    for who, how in CURVES:
-        label = f"{who}{fetch.way(how)}"
+    for label, (who, how) in CURVES.items():
         for size in SIZES:
-            row = found.get(f"fetch of {fetch.size_label(size)}", {}).get(label)
+            row = found.get(f"fetch of {fetch.size_label(size)}", {}).get(f"{who}{fetch.way(how)}")
             if row is not None:
                 curves.setdefault(label, []).append((size / KIB, row["mb_per_s"]))
     return curves

@@ -30,6 +30,8 @@ PIXWIRE_OPTIONS = (
 because it is idle or stalled while it is counted."""
 STOP_S = 10.0
 STARTERS = 4
+QUIET = {"MOSEC_LOG_LEVEL": "error"}
+"""It has no other switch for what it says while it is imported."""
 ANSWER_S = 180.0
 """A driver that says nothing for so long is killed."""
 
@@ -133,10 +135,10 @@ class Stage:
     drivers: dict[str, Driving] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _floor: Path | None = None
+    _compiled: bool = False
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True)
-        self._floor = compile_floor(self.folder)
         return self
 
     def __exit__(
@@ -154,7 +156,7 @@ class Stage:
             return False
         if setting.unix and (not server.unix or contestant.kind in ("pxw-raw", "httpx") or contestant.address):
             return False
-        return bool(server.module) or self._floor is not None
+        return bool(server.module) or self._c_floor() is not None
 
     def prepare(self, names: Iterable[str]) -> None:
         """Start what these contestants need, servers first, several at a time: starting is most of a short run."""
@@ -199,23 +201,30 @@ class Stage:
             return found | {"server_cpu_us": used / found["count"] * 1e6}
         return found | {"server_cpu_s_per_gib": used / found["count"] / command["size"] * GIB}
 
+    def _c_floor(self) -> Path | None:
+        """The C program, compiled when it is first asked for; None without a compiler."""
+        if not self._compiled:
+            self._floor, self._compiled = compile_floor(self.folder), True
+        return self._floor
+
     @property
     def _cafile(self) -> str:
         return self.setting.tls[2] if self.setting.tls else ""
 
     def _driver(self, contestant: Contestant, addresses: tuple[str, ...]) -> Driving:
         if contestant.kind == "native":
-            assert self._floor is not None
-            return NativeDriver(self._floor, addresses)
+            floor = self._c_floor()
+            assert floor is not None
+            return NativeDriver(floor, addresses)
         return self.another(contestant.kind, addresses)
 
     def _start(self, name: str) -> AbstractContextManager[processes.Child]:
         core = processes.SAME_CORE.server
         if name == "native":
-            return program([str(self._floor), "serve"], core)
+            return program([str(self._c_floor()), "serve"], core)
         module, torch = f"{SERVERS_PACKAGE}.{SERVERS[name].module}", ["--torch"] if self.setting.torch else []
         arguments = self._pixwire() if name == "pxw" else self._peer(name)
-        return processes.child(module, *torch, *arguments, core=core, ready="ready ")
+        return whole(processes.child(module, *torch, *arguments, core=core, environment=QUIET, ready="ready "))
 
     def _peer(self, name: str) -> list[str]:
         found = ["--unix", str(self.folder / f"{name}.sock")] if self.setting.unix else []
@@ -232,6 +241,19 @@ class Stage:
         if self.setting.unix:
             return [*options, "--listen", f"pixwire+unix://{self.folder / 'pxw.sock'}"]
         return [*options, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+
+
+@contextlib.contextmanager
+def whole(starting: AbstractContextManager[processes.Child]) -> Iterator[processes.Child]:
+    """The same, and at the end whatever its children left behind is ended as well: LitServe's outlive it."""
+    with starting as child:
+        try:
+            yield child
+        finally:
+            below = processes.family(child.pid)[1:]
+    for pid in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

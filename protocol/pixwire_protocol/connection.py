@@ -37,14 +37,17 @@ __all__ = ["AuthNeeded", "Closed", "Connection", "Failed", "Incoming", "Ready", 
 class Connection(Sending):
     """One side of one connection. See the module's text for how to drive it."""
 
-    def __init__(self, role: Role, settings: Settings) -> None:
+    def __init__(self, role: Role, settings: Settings, scratch: memoryview | None = None) -> None:
         """A connection whose transport was just made. A client has its preface and HELLO ready to send.
+
+        `scratch` (SCRATCH_SIZE bytes) is where get_buffer() receives what has no place of its own. Connections may
+        share one if buffer_updated() always follows get_buffer() before any other of them is asked; None: it makes one.
 
         Raises LocalProtocolError (MessageTooLargeError) when the settings do not fit into HELLO or WELCOME.
         """
         self._role = role
         self._machine = Machine(role, settings)
-        self._receiving = Receiving(self._machine)
+        self._receiving = Receiving(self._machine, scratch)
         if role is Role.SERVER:
             check_welcome(settings)
         else:

@@ -81,7 +81,7 @@ class FrameParser:
         "max_frame",
     )
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, scratch: memoryview | None = None) -> None:
         self.max_frame = LIMITS["handshake_max_frame"].default
         self._receiver = receiver
         self._need = _PREFACE
@@ -90,7 +90,7 @@ class FrameParser:
         self._placed = False
         self._length = self._head_size = self._filled = 0
         self._lent: memoryview | None = None  # the part of _target that get_buffer() gave out
-        self._scratch: memoryview | None = None
+        self._scratch = scratch
 
     @property
     def between_frames(self) -> bool:

@@ -56,9 +56,9 @@ _ANSWERED: Final = UploadState.ANSWERED
 class Receiving(Judging):
     """Drives the parser, changes the machine, reports what happened."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, scratch: memoryview | None = None) -> None:
         super().__init__(machine)
-        self.parser = FrameParser(self)
+        self.parser = FrameParser(self, scratch)
         self._reported = False
 
     # ------------------------------------------------------------------ ways in

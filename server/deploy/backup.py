@@ -26,11 +26,17 @@ PAGES = 1000  # copied at a time; in between the server may write
 
 def copy_journal(source: Path, target: Path) -> int:
     """The journal at one moment, by SQLite's backup API; returns the number of its jobs. Raises sqlite3.Error."""
+    log = source.with_name(f"{source.name}-wal")
+    # The journal of a server that was stopped in peace has no log. Reading it in the usual way would make one, which
+    # belongs to whoever runs this, and which the server then perhaps may not open.
+    mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
     with (
-        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as journal,
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?{mode}", uri=True)) as journal,
         closing(sqlite3.connect(target)) as copy,
     ):
         journal.backup(copy, pages=PAGES)
+        if "immutable" in mode and log.exists():
+            raise sqlite3.OperationalError("a server was started meanwhile; try again")
         (health,) = copy.execute("PRAGMA integrity_check").fetchone()
         if health != "ok":
             raise sqlite3.DatabaseError(f"the copy is damaged: {health}")

@@ -319,7 +319,7 @@ def _parts(ms: float) -> dict[str, Summary]:
 def _row(rate: float, **counts: float) -> dict[str, Summary]:
     row = dict.fromkeys(map(str, Kind), 0.0) | {"asked": 20.0, "done": 20.0, "in_time_per_s": rate, "overtaken": 0.0}
     row |= {"p50_ms": 1.0, "p95_ms": 2.0} | counts
-    return {name: Summary(value, value, value) for name, value in row.items()}
+    return {name: Summary(value, value * 0.99, value * 1.01) for name, value in row.items()}
 
 
 def told(made: Figures) -> dict[str, Verdict]:
@@ -381,6 +381,11 @@ def test_a_claim_is_refuted_by_figures_that_say_the_opposite(claim: str) -> None
 def test_figures_that_overlap_show_nothing() -> None:
     overlapping = _split("PXW", "outside", Summary(4.5, 1.0, 9.0))
     assert told(figures(split=overlapping))["a custom protocol is faster than HTTP"] is Verdict.NOT_SHOWN
+    one_round = {name: {"outside": Summary(ms, ms, ms)} for name, ms in (("PXW", 1.0), ("HTTP jobs", 9.0))}
+    one_round["direct HTTP"] = one_round["HTTP jobs"]
+    assert told(figures(split=one_round))["a custom protocol is faster than HTTP"] is Verdict.NOT_SHOWN
+    a_little = {"load": _load("direct HTTP", rate=6.4)}
+    assert told(figures(**a_little))["direct HTTP scales badly (here: under load, on one machine)"] is Verdict.NOT_SHOWN
 
 
 def test_behaviour_is_named_from_the_counts() -> None:
@@ -399,6 +404,13 @@ def test_the_tables_have_a_row_for_each_deployment(tmp_path: Path) -> None:
     report.plot(made, tmp_path)
     assert (tmp_path / "deployments_load.svg").exists()
     assert report.results(made)["PXW"]["in_time_per_s_at_3x"].median == 8.0
+
+
+def test_the_question_is_answered_with_the_better_way_over_http() -> None:
+    rows = report.why(figures())
+    assert (rows[0]["pixwire"], rows[0]["best HTTP"]) == ("1.5 ms", "4 ms")
+    assert (rows[1]["pixwire"], rows[1]["best HTTP"]) == ("0", "3")
+    assert report.why(Figures({}, {}, {})) == []
 
 
 async def test_an_application_that_does_not_start_says_why(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_slowed_path_fails_and_is_named(
     assert "WORSE" in out
     assert "protocol: STATUS, both sides" in out
     assert "protocol: encode" not in out
-    assert "got heavier by more than 20%" in out
+    assert "are heavier by more than 20%" in out
 
 
 def test_a_second_copy_of_an_image_fails(

@@ -152,3 +152,8 @@ def test_rounds_are_merged_by_outcome() -> None:
     merged = load.merged(rounds)
     assert merged["ok"].count == 2
     assert merged["ok"].percentile(100) == pytest.approx(0.003, rel=0.002)
+
+
+async def test_latency_begins_when_a_request_is_due_not_when_the_load_does() -> None:
+    found = await load.offer(lambda number: asyncio.sleep(0), [0.05])
+    assert found.of("ok").percentile(100) <= (found.seconds - 0.05) * 1.001

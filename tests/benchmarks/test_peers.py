@@ -151,8 +151,14 @@ def test_the_table_and_the_plots_show_every_server(tmp_path: Path) -> None:
     assert (tmp_path / "peers_latency.svg").exists()
 
 
+def test_the_question_is_answered_with_the_best_peer() -> None:
+    rows = report.why(made_up() | {"slow": {key: Summary(9.0, 9.0, 9.0) for key in report.COLUMNS}}, "pixwire")
+    assert [row["best HTTP"] for row in rows] == ["9 images/s", "4 ms", "4 ms"]
+    assert [row["pixwire against the best HTTP"] for row in rows] == ["0.56x", "0.8x", "0.8x"]
+
+
 def test_ratios_are_taken_inside_each_round() -> None:
     keys: Any = ("images_per_s", "mixed_images_per_s", "p50_ms", "p95_ms", "p99_ms")
     rounds = {"mosec": [dict.fromkeys(keys, 2.0), dict.fromkeys(keys, 4.0)],
               "pixwire": [dict.fromkeys(keys, 4.0), dict.fromkeys(keys, 4.0)]}  # fmt: skip
-    assert report.ratios(rounds, "pixwire")["mosec"]["pixwire_over_it_p50_ms"] == Summary(1.5, 1.0, 2.0)
+    assert report.ratios(rounds, "pixwire")["pixwire over each, p50_ms"]["mosec"] == Summary(1.5, 1.0, 2.0)

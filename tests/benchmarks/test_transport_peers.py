@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ HTTP = (DOOR, FASTAPI, ASGI, AIOHTTP)
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with Stage(tmp_path_factory.mktemp("transport") / "stage", Setting((SIZE,))) as made:
         yield made
+        pids = [pid for server in made.servers.values() for pid in server.pids]
+    deadline = time.monotonic() + 30
+    while any(map(exists, pids)) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a killed orphan is gone when init has looked
+    assert not [pid for pid in pids if exists(pid)], "the stage has left processes behind"
+
+
+def exists(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def place(stage: Stage, name: str) -> Place:

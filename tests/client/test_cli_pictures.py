@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import codecs
 import io
 import os
 import re
@@ -179,12 +180,13 @@ class Pty:
     def __init__(self) -> None:
         self.master, self.slave = os.openpty()
         self.heard = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
         self.news = asyncio.Event()
         asyncio.get_running_loop().add_reader(self.master, self._read)
 
     def _read(self) -> None:
         try:
-            self.heard += os.read(self.master, 1 << 16).decode()
+            self.heard += self.decoder.decode(os.read(self.master, 1 << 16))
         except OSError:
             asyncio.get_running_loop().remove_reader(self.master)
         self.news.set()

@@ -98,6 +98,14 @@ async def test_cut_at_every_byte(shell: Shell, steady: SteadyServer, side: Side,
     assert begin[side] < end[side] < PIECES[-1][1], "the list of pieces is too short"
 
 
+@pytest.mark.asyncio(loop_factories=["uvloop"])
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_cut_at_every_seventh_byte(shell: Shell, steady: SteadyServer, side: Side) -> None:
+    """The session is the same on every loop; what uvloop adds are its transports."""
+    begin, end = await lengths(shell, steady)
+    await each(shell, steady, [(Cut(side, position),) for position in range(begin[side] + 1, end[side], 7)], least=2)
+
+
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_cut_at_every_byte_of_a_later_handshake(shell: Shell, steady: SteadyServer, side: Side) -> None:
     begin, _ = await lengths(shell, steady)

@@ -21,9 +21,9 @@ async def test_every_waiting_call_hears_that_the_connection_died(
     shell: Shell, server: ScriptedServer, impatient: Connected, stage: tuple[str, list[Step]], how: str
 ) -> None:
     task = spawn(impatient.generate("x", job_id="j-1"))
+    request = await server.next(Submit)
     events = impatient.job("j-1").events()
     following = spawn(anext(events))
-    request = await server.next(Submit)
     watch = await server.next(Watch)
     for step in stage[1]:
         step(request)

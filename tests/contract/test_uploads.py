@@ -141,7 +141,12 @@ async def test_a_cancelled_upload_leaves_nothing(
     if request is not None:
         assert await request.peer.resets.get() == request.stream
     other = spawn(client.job("j").status())
-    (await server.next(Status)).result("running")
+    found = await server.requests.get()
+    if stage == "reading" and isinstance(found.message, Submit):  # a disk so quick that the job had left already
+        assert await found.peer.resets.get() == found.stream
+        found = await server.requests.get()
+    assert isinstance(found.message, Status)
+    found.result("running")
     assert (await other).state == "running"
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread may still be reading
     assert len(os.listdir("/proc/self/fd")) == open_files

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCE = re.compile(r"^```([\w-]*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SNIPPET = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
+_SNIPPET = re.compile(r"^--8<--\n(\S+)\n--8<--$", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"\A[A-Z_]+=")
 _ENDS = {"|", ";", "&&", "||"}
 

@@ -29,13 +29,29 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [(block, words) for block in BLOCKS for words in commands(block)]
 
 FRAGMENTS = {
+    "README.md:python:7": "names servers that do not exist, and starts one, as examples/embedded.py does, which is run",
+    "README.md:python:8": "needs a server at that port; tests/e2e/test_http.py runs the same calls of the OpenAI client",
     "docs/clusters.md:python:1": "names two servers that do not exist; examples/several_servers.py is run",
     "docs/guide/threads.md:python:2": "the shape of a view in Flask and Django, which are not installed here",
     "docs/http.md:python:1": "needs files and a token; tests/e2e/test_http.py runs the same calls of the OpenAI client",
 }
 """Blocks of Python that are compiled and checked, and not run, with the reason."""
 
-ELSEWHERE = {"curl", "du", "grep", "jq", "journalctl", "sudo", "systemctl", "groupadd", "install", "mv", "cp", "chown"}
+ELSEWHERE = {
+    "echo",
+    "curl",
+    "du",
+    "grep",
+    "jq",
+    "journalctl",
+    "sudo",
+    "systemctl",
+    "groupadd",
+    "install",
+    "mv",
+    "cp",
+    "chown",
+}
 """Programs of the system: nothing of ours can be wrong in how they are called but the URLs and files."""
 
 READ = {"json": json.loads, "toml": tomllib.loads}
@@ -106,12 +122,15 @@ async def test_python_runs(server: Any, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     async with pixwire.connect(server.url) as client:
         job = await client.submit("a red circle on a blue background", seed=7)
-        names: dict[str, Any] = {"pixwire": pixwire, "client": client, "job_id": job.id, "torch": _torch()}
+        names: dict[str, Any] = {"pixwire": pixwire, "client": client, "torch": _torch()}
         _mask(await job.image()).save("right-half.png")
         ran = 0
         for block in PYTHON:
             if not block.snippets and block.name not in FRAGMENTS:
+                if "job_id" in block.text:
+                    names["job_id"] = (await client.submit("a red circle", steps=50)).id
                 await _run(block, server.url, names)
+                names["client"] = client  # a program may have had one of its own
                 ran += 1
     assert ran >= 7
     for name in ("circle.png", "0.png", "1.png", "now.jpg"):
@@ -189,7 +208,7 @@ def check_pixwire(program: str, arguments: list[str]) -> None:
 
 
 def check_serve(arguments: list[str]) -> None:
-    known = {f"--{field.name.replace('_', '-')}" for field in config.describe_fields()} | {
+    known = {f"--{name.replace('_', '-')}" for name in config.describe_fields()} | {
         "--help",
         "--config",
         "--no-exact",

@@ -1,8 +1,10 @@
 """The HTTP door of a real server process with the built-in model: as the OpenAI client and as programs use it."""
 
+import asyncio
 import base64
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -52,6 +54,39 @@ async def test_the_openai_client_and_pixwire_get_the_same_image(server: Any, ai:
     assert picture(data).size == (64, 64)
 
 
+def test_several_images_and_links_to_them(ai: openai.OpenAI) -> None:
+    (model,) = ai.models.list()
+    assert ai.models.retrieve(model.id) == model
+    made = ai.images.generate(
+        model=model.id,
+        prompt=PROMPT,
+        n=2,
+        size="64x64",
+        output_format="jpeg",
+        response_format="url",
+        extra_body={"steps": 4, "seed": 5},
+    )
+    assert made.data is not None
+    found = [picture(httpx.get(one.url or "").content) for one in made.data]
+    assert [(one.size, one.format) for one in found] == [((64, 64), "JPEG")] * 2
+    assert found[0].tobytes() != found[1].tobytes()
+
+
+async def test_whoever_leaves_cancels_his_job(url: str) -> None:
+    async with (
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none needed", max_retries=0) as ai,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+    ):
+        wish = ai.images.generate(prompt=PROMPT, n=4, extra_body={"steps": 200, "tags": ["left"]})
+        asked = asyncio.create_task(wish)
+        while not (found := (await client.get("/v1/jobs?tag=left&states=running")).json()["jobs"]):
+            await asyncio.wait((asked,), timeout=0.01)
+            assert not asked.done(), asked.result()
+        asked.cancel()
+        async with client.stream("GET", f"/v1/jobs/{found[0]['job']}/events") as events:
+            assert '"state":"cancelled"' in (await events.aread()).decode()
+
+
 def test_pictures_on_the_way_become_the_image(ai: openai.OpenAI) -> None:
     told: list[Any] = list(
         ai.images.generate(
@@ -82,12 +117,22 @@ def test_a_picture_is_painted_anew_where_its_mask_is_transparent(ai: openai.Open
 
 
 def test_a_job_outlives_its_server(new_server: Callable[..., Any]) -> None:
+    """Also one that a blocking request waited for: the same request with the same key gets its images later."""
     server = new_server("--http", "0", "--max-resident", "0").start()
-    key = {"idempotency-key": "once"}
+    key, waiting = {"idempotency-key": "once"}, {"idempotency-key": "waiting"}
     body = {"params": {"prompt": PROMPT, "steps": 4, "seed": 3}}
+    wish = {"prompt": PROMPT, "steps": 4, "seed": 4}
     answer = httpx.post(f"{server.urls[1]}/v1/jobs", json=body, headers=key)
     assert answer.status_code == 201
-    assert server.kill() == -9
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.urls[1]) as client:
+        asked = pool.submit(
+            httpx.post, f"{server.urls[1]}/v1/images/generations", json=wish, headers=waiting, timeout=60
+        )
+        while len(client.get("/v1/jobs").json()["jobs"]) < 2:
+            assert not asked.done(), asked.result().text
+        assert server.kill() == -9
+        with pytest.raises(httpx.TransportError):
+            asked.result()
     again = new_server("--http", "0", data_dir=server.data_dir).start()
     with httpx.Client(base_url=again.urls[1], timeout=60) as client:
         repeated = client.post("/v1/jobs", json=body, headers=key)
@@ -96,4 +141,8 @@ def test_a_job_outlives_its_server(new_server: Callable[..., Any]) -> None:
             assert '"state":"succeeded"' in events.read().decode()
         image = client.get(f"/v1/jobs/{answer.json()['job']}/artifacts/0")
         assert picture(image.content).format == "PNG"
+        made = client.post("/v1/images/generations", json=wish, headers=waiting)
+        assert made.status_code == 200, made.text
+        assert made.json()["data"][0]["seed"] == 4
+        assert len(client.get("/v1/jobs").json()["jobs"]) == 2
     assert again.stop() == 0

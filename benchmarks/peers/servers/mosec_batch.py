@@ -31,9 +31,10 @@ class Pictures(Worker):
 
 
 if __name__ == "__main__":
+    # mosec reads the command line itself, --port as well
+    sys.argv += ["--timeout", str(round(LONGEST_S * 1000)), "--address", "127.0.0.1"]
     server = Server()  # type: ignore[no-untyped-call, unused-ignore]
     server.append_worker(
         Pictures, num=1, max_batch_size=BATCH, max_wait_time=round(WAIT_S * 1000), timeout=round(LONGEST_S), route=PATH
     )
-    sys.argv += ["--timeout", str(round(LONGEST_S * 1000)), "--address", "127.0.0.1"]
-    server.run()  # type: ignore[no-untyped-call, unused-ignore] # it reads the command line itself, --port as well
+    server.run()  # type: ignore[no-untyped-call, unused-ignore]

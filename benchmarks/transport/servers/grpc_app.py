@@ -4,6 +4,7 @@ The handlers are registered by name, which is what generated service code does.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,11 @@ async def serve() -> None:
     server.add_generic_rpc_handlers((handlers(),))
     address = bind(server, given)
     await server.start()
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     ready(address)
-    await server.wait_for_termination()
+    await over.wait()
+    await server.stop(None)  # ended in the middle, gRPC's threads abort the process with a message
 
 
 if __name__ == "__main__":

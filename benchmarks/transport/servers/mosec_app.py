@@ -1,6 +1,5 @@
 """A mosec service that answers STATUS: one worker process behind its server in Rust, msgpack."""
 
-import logging
 import sys
 from typing import Any
 
@@ -26,7 +25,6 @@ if __name__ == "__main__":
     options(__doc__)
     port = free_port()
     sys.argv[1:] = ["--address", "127.0.0.1", "--port", str(port), "--log-level", "error", "--timeout", "60000"]
-    logging.getLogger("mosec").setLevel(logging.ERROR)
     server = Server()  # type: ignore[no-untyped-call]
     server.append_worker(Service, num=1)
     ready(f"127.0.0.1:{port}")  # whoever asks has to wait until the port answers

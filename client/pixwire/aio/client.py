@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """A client of one server. Made by `pixwire.connect`; use it as an async context manager, or `close` it.
+    """A client of one or several servers. Made by `pixwire.connect`; use it as an async context manager, or `close` it.
 
     When the connection breaks the client makes another one by itself. Calls under way go on there, as if nothing had
     happened: jobs live in the server. With `connect(on_disconnect="fail")` they raise ConnectionLost instead.
+
+    Every call takes `timeout`, in seconds, None for no limit, and raises RequestTimeout when it has passed: that and a
+    cancelled await end the waiting, and nothing else.
     """
 
     def __init__(self, link: "AnyLink") -> None:
@@ -82,10 +85,11 @@ class AsyncClient:
         end), `queue_ttl` (seconds till it starts), `run_timeout` (seconds for each run) and `tags` (up to eight
         labels, to list it by). A job that misses one of these ends as JobExpired.
 
-        The callbacks are called in the loop and must not block; what one raises comes out of this call. on_upload gets
-        the bytes of the images sent so far, and in all. `job_id` makes the call repeatable: the same id and parameters
-        attach to the job that exists. `traceparent`, `tracestate`: the trace the job belongs to (W3C Trace Context; see
-        `pixwire.arguments.Trace` for OpenTelemetry).
+        on_state, on_progress and on_preview get each `StateChange`, `Progress` and `Preview`, on_upload the bytes of
+        the images sent so far, and in all. They are called in the loop and must not block; what one raises comes out
+        of this call. `job_id` makes the call repeatable: the same id and parameters attach to the job that exists.
+        `traceparent`, `tracestate`: the trace the job belongs to (W3C Trace Context; see `pixwire.arguments.Trace` for
+        OpenTelemetry).
 
         Cancellation and timeout (seconds) end the waiting, not the job: it goes on at the server under its id (see
         `AsyncJob.cancel`). While images are being sent there is no job yet, and nothing is left of it.

@@ -99,9 +99,8 @@ def connect(
         on_disconnect: what calls do while there is no connection: "wait" for the next one and go on there, at most
             `patience` seconds and their own timeout; or "fail" with ConnectionLost. The client reconnects either way.
         patience: seconds that a call waits for the next connection.
-        on_connection: called in the loop with a reason when the connection is lost, and with None when there is one
-            again. With several servers: when the last connection is lost, and when there is one again; the others'
-            comings and goings are in the log.
+        on_connection: called in the loop with a reason when the connection (of several, the last one) is lost, and with
+            None when there is one again.
         timeout: seconds for making a connection: transport, TLS, handshake and authentication together.
         stream_window: how many bytes of images the server may send ahead, for each call. A larger one helps when the
             round trip is long: throughput is at most window / round trip. SPEC 7.4.
@@ -121,8 +120,5 @@ def connect(
     tls = TlsOptions(ssl, cafile, certfile, keyfile)
     windows = stream_window, connection_window, max_image_bytes
     behaviour = on_disconnect, patience, on_connection, timeout
-
-    def plan(one: str) -> Plan:
-        return make_plan(one, token, allow_insecure_auth, tls, *behaviour, *windows, on_call)
-
-    return Connecting(several(url, connections, plan))
+    how = token, allow_insecure_auth, tls, *behaviour, *windows, on_call
+    return Connecting(several(url, connections, lambda one: make_plan(one, *how)))

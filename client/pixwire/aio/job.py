@@ -38,7 +38,8 @@ class AsyncJob(Handle["AnyLink"]):
         return self._heard(await self._perform(requests.status(self.id, self._known_at), timeout))
 
     async def cancel(self, reason: str | None = None, *, timeout: float | None = 30.0) -> JobStatus:
-        """Asks the server to end the job, queued or running, and returns its state at that moment.
+        """Asks the server to end the job, queued or running, and returns its state at that moment. `reason`: a few
+        words for the record.
 
         That may still be "running": the final truth is the terminal state that `wait` or `events` tells; a job that
         was just finishing may succeed. Cancelling twice, or a job that has ended, is fine and changes nothing.

@@ -24,9 +24,14 @@ CANCEL_SECONDS = 5.0  # how long Ctrl-C waits for the server to say that the job
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what became of the jobs: their states by id, None where the server could not be asked."""
+    """Ctrl-C, with what became of the jobs: their states by id, None where the server could not be asked.
+
+    Attributes: `job`, `state`: of the first.
+    """
 
     def __init__(self, states: Mapping[str, str | None]) -> None:
+        self.job: str | None = next(iter(states), None)
+        self.state = None if self.job is None else states[self.job]
         known = [f"job {job} is {state}" if state else f"job {job} may be going on" for job, state in states.items()]
         if len(known) > 1:
             over = sum(state is not None for state in states.values())

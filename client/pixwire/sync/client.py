@@ -45,10 +45,13 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A client of one server; use it in a `with`, or `close` it.
+    """A client of a server, or of several; use it in a `with`, or `close` it.
 
     When the connection breaks the client makes another one by itself. Calls under way go on there, as if nothing had
     happened: jobs live in the server. With `on_disconnect="fail"` they raise ConnectionLost instead.
+
+    Every call takes `timeout`, in seconds, None for no limit, and raises RequestTimeout when it has passed: that and
+    Ctrl-C end the waiting, and nothing else.
 
     Args:
         url: `pixwires://host[:port]` (TLS), `pixwire://host[:port]` or `pixwire+unix:///path/to/socket`. A list of them
@@ -64,9 +67,8 @@ class Client:
         on_disconnect: what calls do while there is no connection: "wait" for the next one and go on there, at most
             `patience` seconds and their own timeout; or "fail" with ConnectionLost. The client reconnects either way.
         patience: seconds that a call waits for the next connection.
-        on_connection: called with a reason when the connection is lost, and with None when there is one again, in the
-            thread of the connections: it must neither block nor call the client. With several servers: when the last
-            connection is lost, and when there is one again; the others' comings and goings are in the log.
+        on_connection: called with a reason when the connection (of several, the last one) is lost, and with None when
+            there is one again, in the thread of the connections: it must neither block nor call the client.
         timeout: seconds for making a connection: transport, TLS, handshake and authentication together.
         stream_window: how many bytes of images the server may send ahead, for each call. A larger one helps when the
             round trip is long: throughput is at most window / round trip. SPEC 7.4.
@@ -105,11 +107,8 @@ class Client:
         tls = TlsOptions(ssl, cafile, certfile, keyfile)
         windows = stream_window, connection_window, max_image_bytes
         behaviour = on_disconnect, patience, on_connection, timeout
-
-        def plan(one: str) -> Plan:
-            return make_plan(one, token, allow_insecure_auth, tls, *behaviour, *windows, on_call)
-
-        self._link = _link(several(url, connections, plan))
+        how = token, allow_insecure_auth, tls, *behaviour, *windows, on_call
+        self._link = _link(several(url, connections, lambda one: make_plan(one, *how)))
         self._lease = Lease(self._link)
         self._link.open()
 
@@ -146,10 +145,11 @@ class Client:
         end), `queue_ttl` (seconds till it starts), `run_timeout` (seconds for each run) and `tags` (up to eight
         labels, to list it by). A job that misses one of these ends as JobExpired.
 
-        The callbacks are called in this thread, while it waits; what one raises comes out of this call. While one is
-        busy, only the latest progress is kept for it. on_upload gets the bytes of the images sent so far, and in all.
-        `job_id` makes the call repeatable: the same id and parameters attach to the job that exists. `traceparent`,
-        `tracestate`: the trace the job belongs to (W3C Trace Context; see `pixwire.arguments.Trace`).
+        on_state, on_progress and on_preview get each `StateChange`, `Progress` and `Preview`, on_upload the bytes of
+        the images sent so far, and in all. They are called in this thread, while it waits; what one raises comes out
+        of this call. While one is busy, only the latest progress is kept for it. `job_id` makes the call repeatable:
+        the same id and parameters attach to the job that exists. `traceparent`, `tracestate`: the trace the job
+        belongs to (W3C Trace Context; see `pixwire.arguments.Trace`).
 
         Ctrl-C and timeout (seconds) end the waiting, not the job: it goes on at the server under its id (see
         `Job.cancel`). While images are being sent there is no job yet, and nothing is left of it.

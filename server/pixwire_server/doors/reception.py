@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol
 
+from pixwire_protocol.parser import SCRATCH_SIZE
 from pixwire_server.doors.auth import Guard, Identity
 from pixwire_server.doors.peers import Headcount, Peer, Refusal, peer_of
 from pixwire_server.doors.ports import JobsPort
@@ -59,6 +60,10 @@ class Reception:
         self.tls = tls
         """For connections that begin from now on."""
         self.members: set[Member] = set()
+        self.scratch = memoryview(bytearray(SCRATCH_SIZE))
+        """Where all connections receive what is small: a loop reads one socket at a time, and an idle connection has
+        no use for 64 KiB of its own.
+        """
         self.tally = Tally()
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._on_first, self._on_empty = on_first, on_empty

@@ -57,9 +57,9 @@ class DoorSettings:
         """What WELCOME declares."""
         return self._settings().limits
 
-    def make_connection(self, guard: Guard) -> Connection:
+    def make_connection(self, guard: Guard, scratch: memoryview | None = None) -> Connection:
         """The protocol's side of one accepted connection whose client is known, or is not, as `guard` says."""
-        return Connection(Role.SERVER, self._settings(guard.mechanisms, guard.identity))
+        return Connection(Role.SERVER, self._settings(guard.mechanisms, guard.identity), scratch)
 
     def make_keepalive(self, now: float) -> Keepalive:
         """The clock of one connection accepted `now`."""

@@ -38,7 +38,6 @@ PROBE = b"pxwdrain"
 """The PING whose PONG shows that the client has read the first GOAWAY of a drain."""
 GOODBYE_S = 2.0
 """How long that PONG is waited for, at most (and half of the grace): then the second GOAWAY goes out without it."""
-_SCRATCH = 64 * 1024
 
 
 def tune(listener: socket.socket) -> None:
@@ -67,7 +66,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._settings = reception.settings
         self._loop = asyncio.get_running_loop()
         self._guard = reception.guard(certificate, local=local)
-        self._connection = self._settings.make_connection(self._guard)
+        self._connection = self._settings.make_connection(self._guard, reception.scratch)
         self._tally = reception.tally
         self._replies = Replies(self._connection, self._wake, self._tally)
         self._rates = Rates(reception.limits, self._loop.time())
@@ -85,7 +84,6 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._said_all = False  # our side of the socket is shut
         self._opening: bytearray | None = bytearray()  # the first bytes, until they are a preface
         self._lent: memoryview | None = None
-        self._scratch: memoryview | None = None
         self._goodbye: Callable[..., bool] | None = None  # the second GOAWAY of a drain
         self._reconnect_ms = 0
 
@@ -135,9 +133,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
             if self._opening is not None:
                 self._lent = buffer
             return buffer
-        if self._scratch is None:
-            self._scratch = memoryview(bytearray(_SCRATCH))
-        return self._scratch
+        return self._reception.scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._said_all or self._given_up:

@@ -16,7 +16,9 @@ from .model import Job
 _PARAMS = tuple(field.name for field in fields(GenerateParams) if field.name != "adapters")
 _PACKED = ("principal", "id", "position", "kind", "fingerprint", "params", "submitted_ms", "steps")
 _NOBODY = Job(0, "", "", "", "", GenerateParams(""), 0)
-_USUAL: dict[str, Any] = {name: getattr(_NOBODY, name) for name in Job.__slots__ if name not in _PACKED}
+_USUAL: dict[str, Any] = {
+    field.name: getattr(_NOBODY, field.name) for field in fields(Job) if field.name not in _PACKED
+}
 
 
 Packed = bytes | tuple[bytes, dict[str, Any]]

@@ -59,7 +59,7 @@ class Works:
         """What this job asks for, the same object for jobs that ask for the same. `params` comes from `resolve`."""
         key = (
             *(params.model, params.width, params.height, params.steps, params.strength, params.guidance_scale),
-            *(params.count, params.adapters, attachments and tuple(one.name for one in attachments)),
+            *(params.count, params.adapters, tuple([one.name for one in attachments]) if attachments else ()),
             self._where(params.model or ""),
         )
         known = self._known.get(key)

@@ -61,7 +61,9 @@ def nameless(page: Any) -> list[str]:
 
 
 def readable(page: Any) -> None:
-    """All of it."""
+    """All of it, and nothing that is no word."""
+    said = page.locator("body").inner_text()
+    assert not [word for word in ("undefined", "null", "NaN", "[object") if word in said]
     assert page.evaluate(CONTRAST) == []
     assert page.evaluate(TWICE) == []
     assert page.evaluate(SMALL) == []

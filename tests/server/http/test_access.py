@@ -131,7 +131,9 @@ async def test_without_authentication_this_machine_is_the_operator(client: httpx
 # ---------------------------------------------------------------------- TLS
 
 
-async def test_https_with_the_certificate_of_the_pxw_door(start_http: StartHttp, pki: Pki, tokens: Path) -> None:
+async def test_https_with_the_certificate_of_the_pxw_door(
+    start_http: StartHttp, pki: Pki, tokens: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server = start_http(
         listen="pixwires://127.0.0.1:0",
         http="https://127.0.0.1:0",
@@ -149,6 +151,7 @@ async def test_https_with_the_certificate_of_the_pxw_door(start_http: StartHttp,
     pxw.close()
     server.signal()
     assert await server.code() == 0
+    assert "were cut" not in caplog.text  # idle connections, whose clients say no goodbye
 
 
 async def test_a_client_certificate_says_who_it_is(start_http: StartHttp, pki: Pki) -> None:

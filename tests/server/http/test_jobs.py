@@ -168,6 +168,7 @@ async def test_parts_and_conditions(
         ("/v1/jobs?after=made-up", {}, 400, "INVALID_ARGUMENT"),
         ("/v1/jobs?nonsense=1", {}, 400, "INVALID_ARGUMENT"),
         ("/v1/jobs/j/events?want=all", {}, 400, "INVALID_ARGUMENT"),
+        ("/v1/jobs/j/events?want=progress,preview,preview", {}, 400, "INVALID_ARGUMENT"),
         ("/v1/nothing", {}, 404, "UNSUPPORTED"),
     ],
 )

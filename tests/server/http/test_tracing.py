@@ -4,7 +4,10 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import openai
@@ -293,7 +296,7 @@ def test_another_protocol_of_the_collector_is_refused() -> None:
 
 
 async def test_a_server_that_cannot_trace_says_so_before_anything_else(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     config = ServerConfig(listen="127.0.0.1:0", data_dir=tmp_path, otel=True)  # type: ignore[arg-type]
@@ -301,6 +304,29 @@ async def test_a_server_that_cannot_trace_says_so_before_anything_else(
     assert await app.serve(config, lambda line: None, lambda: engine) == app.EXIT_FAILED
     assert "otel: OTEL_EXPORTER_OTLP_PROTOCOL" in capsys.readouterr().err
     assert not engine.spawned.is_set()
+
+
+async def test_a_server_without_the_extra_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pixwire_server.tracing.setup", None)  # as if its import failed
+    config = ServerConfig(listen="127.0.0.1:0", data_dir=tmp_path, otel=True)  # type: ignore[arg-type]
+    assert await app.serve(config, lambda line: None, ToyEngine) == app.EXIT_FAILED
+    assert "pip install 'pixwire-server[otel]'" in capsys.readouterr().err
+
+
+def test_nothing_of_it_is_loaded_by_a_server_that_does_not_trace() -> None:
+    program = "import sys, pixwire_server.app, pixwire_server.doors.http.door; sys.exit('opentelemetry' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+async def test_prompts_are_not_told(start_http: StartHttp, spans: SpanList) -> None:
+    server = await start(start_http, WorkingEngine())
+    client = await server.client()
+    answer = await client.post("/v1/images/generations", json={"prompt": "a secret", "negative_prompt": "a secret"})
+    assert answer.status_code == 200
+    await spans.until("job")
+    assert "secret" not in " ".join(str(span.to_json()) for span in spans.all())
 
 
 @pytest.mark.parametrize(

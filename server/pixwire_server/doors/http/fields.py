@@ -31,7 +31,7 @@ def wrong(field: str, value: Any, allowed: Any, advice: str = "") -> RequestErro
 def parse_object(data: bytes | bytearray, field: str = "body") -> dict[str, Any]:
     """The JSON object in `data`; `field` is what messages call it."""
     try:
-        value = json.loads(data, parse_constant=_no_constant, parse_float=_plain_number)
+        value = _decode(data.decode(json.detect_encoding(data), "surrogatepass"))  # as json.loads does
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, json.JSONDecodeError) else "it is not valid JSON"
         message = f"{field}: not a JSON object: {why[:200]}"
@@ -50,6 +50,10 @@ def _plain_number(text: str) -> float | int:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_no_constant, parse_float=_plain_number).decode
+"""Made once: json.loads would make one for each request."""
 
 
 def only(values: Mapping[str, Any], known: tuple[str, ...], where: str = "") -> None:

@@ -101,6 +101,8 @@ def artifact_key(query: Sequence[tuple[str, str]]) -> str | None:
 def _words(query: Sequence[tuple[str, str]], name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """A list in a query: given several times, or with commas. An empty text is an empty list."""
     words = tuple(word for said, value in query if said == name and value for word in value.split(","))
+    if len(words) > len(allowed):
+        raise fields.wrong(name, ",".join(words), f"each at most once: {', '.join(allowed)}")
     return tuple(fields.choice(name, word, allowed) for word in words)
 
 

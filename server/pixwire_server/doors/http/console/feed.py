@@ -14,8 +14,7 @@ from pixwire_server.doors.http.follow import Follow
 from pixwire_server.doors.ports import JobsPort
 
 TICK_S: Final = 0.25
-"""How often there may be news."""
-TICKS: Final = round(EVERY_S / TICK_S)
+"""How often there may be news while somebody looks."""
 WAITING: Final = 50
 """Jobs that an overview shows of each kind."""
 PREVIEW_BYTES: Final = 1 << 20
@@ -40,7 +39,7 @@ class Feed:
         self._look = look
         self._viewers: dict[Follow, Viewer] = {}
         self._running: tuple[Key, ...] = ()
-        self._ticks = 0
+        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -61,6 +60,7 @@ class Feed:
         viewer = Viewer(self, want)
         self._see()
         self._viewers[follow] = viewer
+        self._hurry()
         try:
             yield viewer
         finally:
@@ -73,12 +73,19 @@ class Feed:
         return any(PREVIEW in viewer.want for viewer in self._viewers.values())
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S if self._viewers else EVERY_S, self._tick)
+
+    def _hurry(self) -> None:
+        """Somebody looks: the next tick comes soon, and however many come, none puts it off."""
+        if self._timer is not None and self._timer.when() > asyncio.get_running_loop().time() + TICK_S:
+            self._timer.cancel()
+            self._arm()
 
     def _tick(self) -> None:
         self._arm()
-        self._ticks += 1
-        if self._ticks % TICKS == 0:
+        now = asyncio.get_running_loop().time()
+        if now >= self._due:
+            self._due = now + EVERY_S if now > self._due + EVERY_S else self._due + EVERY_S  # none is made up for
             self.history.sample(self._see() if self._viewers else self._look(1))
         if self._watched:
             self.previews.tick(self._running)

@@ -40,7 +40,8 @@ async def operate(call: Call) -> Response:
     if kind != JSON:
         raise unsupported_type(kind, JSON)
     values = await read_object(call.request, call.desk.settings.max_json)
-    return JsonResponse(dict(await ask(call.desk.jobs.admin.perform(command(values), call.principal))))
+    done = await ask(call.desk.jobs.admin.perform(command(values), call.principal))
+    return JsonResponse(done)
 
 
 def command(values: Mapping[str, Any]) -> AdminCommand:

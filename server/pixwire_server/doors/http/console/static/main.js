@@ -3,7 +3,7 @@
 import { cancelOwn, get, operate, token, words } from "./api.js";
 import { Compose } from "./compose.js";
 import { ask, complain, JobBox } from "./dialogs.js";
-import { byId, say, show } from "./dom.js";
+import { attribute, byId, say, show } from "./dom.js";
 import { number } from "./format.js";
 import { Head, waiting } from "./head.js";
 import { goTo, shortcuts, theme } from "./keys.js";
@@ -217,14 +217,14 @@ class Console {
   /** Do it once at a time; what goes wrong is said. */
   async act(what, work, button = null) {
     if (button?.getAttribute("aria-disabled") === "true") return;
-    button?.setAttribute("aria-disabled", "true");
+    if (button) attribute(button, "aria-disabled", (button.busy = true));
     try {
       await work();
     } catch (problem) {
       if (problem.needsToken) this.askForToken(problem.message);
       else complain(problem, what);
     } finally {
-      button?.removeAttribute("aria-disabled");
+      if (button) attribute(button, "aria-disabled", (button.busy = false));
     }
   }
 

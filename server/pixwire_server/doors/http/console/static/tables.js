@@ -61,7 +61,7 @@ export const waitingTable = (parent, { cancel, open }) =>
       ["Principal", "", text((job) => job.principal)],
       ["Kind", "wide", text((job) => job.kind)],
       ["Model", "wide", text((job) => job.model)],
-      ["Priority", "", text((job) => job.priority)],
+      ["Priority", "", text((job) => job.priority ?? "normal")],
       ["Waits", "num", text((job) => duration(job.age_ms))],
       ["Done in", "num", text((job) => duration(job.eta_ms))],
       ["", "act", button("Cancel", (job) => `Cancel job ${job.job}`, cancel)],
@@ -78,7 +78,7 @@ export const ownTable = (parent, { cancel, open }) =>
       ["Job", "", jobLink(open)],
       ["State", "", text((job) => job.state)],
       ["Model", "wide", text((job) => job.model ?? "")],
-      ["Priority", "", text((job) => job.priority)],
+      ["Priority", "", text((job) => job.priority ?? "normal")],
       ["Steps", "num", text((job) => (job.steps ? `${job.step}/${job.steps}` : "–"))],
       ["Age", "num", text((job) => duration(job.age_ms))],
       ["", "act", button("Cancel", (job) => `Cancel job ${job.job}`, cancel)],
@@ -121,7 +121,7 @@ export const modelsTable = (parent, { load, unload }) =>
           );
           say(cell.button, loaded ? "Unload" : "Load");
           attribute(cell.button, "aria-label", `${loaded ? "Unload" : "Load"} ${model.name}`);
-          attribute(cell.button, "aria-disabled", model.state === "loading" ? "true" : null);
+          attribute(cell.button, "aria-disabled", model.state === "loading" || cell.button.busy ? "true" : null);
         },
       ],
     ],
