@@ -71,7 +71,7 @@ BENCHMARKS: Sequence[Benchmark] = (
         "roundtrip",
         "Round trip of a submit",
         "SUBMIT to its durable answer against a bare uvloop echo of the same bytes and a bare SQLite commit.",
-        ("benchmarks.roundtrip",), ("--rounds", "1", "--requests", "200"), 60, 6,
+        ("benchmarks.roundtrip",), ("--rounds", "1", "--requests", "200"), 150, 6,
     ),
     Benchmark(
         "flow_control",
@@ -89,7 +89,7 @@ BENCHMARKS: Sequence[Benchmark] = (
         "deep_queue",
         "A hundred thousand waiting jobs",
         "Memory for each waiting job, and one more submit to a full queue against one to an empty queue.",
-        ("benchmarks.deep_queue",), QUICK, 90, 8,
+        ("benchmarks.deep_queue",), QUICK, 240, 8,
     ),
     Benchmark(
         "scheduling",

@@ -89,7 +89,7 @@ class Report:
     sections: Sequence[Section]
     missing: Sequence[Missing]
     why: Sequence[Table] = field(default=())
-    """The tables that answer "why not HTTP?"; none without the results they come from."""
+    """The table that answers "why not HTTP?"; none without the results it comes from."""
 
     @property
     def goals(self) -> list[Goal]:

@@ -15,6 +15,8 @@ KNOWN = (
     "targets", "plots", "notes", "why", "settings",
 )  # fmt: skip
 """Keys with a place of their own; every other becomes a table or a setting."""
+SUMMING_UP = "pixwire against"
+QUICK_WARNING = "From a quick run, which is no result"
 DEFAULT_FOLDER = Path("benchmarks/results")
 
 
@@ -24,7 +26,8 @@ def read(folder: Path, benchmarks: Sequence[Benchmark] = BENCHMARKS) -> Report:
     others = sorted(path.stem for path in folder.glob("*.json") if path.stem not in known)
     sections: list[Section] = []
     missing: list[Missing] = []
-    why: list[Table] = []
+    why: list[dict[str, Any]] = []
+    quick = False
     for key in (*known, *others):
         found = _load(folder / f"{key}.json")
         if isinstance(found, str):
@@ -32,11 +35,12 @@ def read(folder: Path, benchmarks: Sequence[Benchmark] = BENCHMARKS) -> Report:
             continue
         try:
             sections.append(_section(key, found, known.get(key), folder))
-            why += _why(found)
+            why += [dict(row) for row in found.get("why") or ()]
+            quick |= bool(found.get("why")) and found.get("quick") is True
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"its record is not of the shape that benchmarks write: {type(error).__name__}: {error}"
             missing.append(_missing(key, known.get(key), reason))
-    return Report(sections, missing, why)
+    return Report(sections, missing, _why(why, quick=quick))
 
 
 def _load(path: Path) -> dict[str, Any] | str:
@@ -163,7 +167,9 @@ def _plots(key: str, data: Mapping[str, Any], folder: Path) -> list[Path]:
     return [path for path in named if path.exists()]
 
 
-def _why(data: Mapping[str, Any]) -> list[Table]:
-    rows = data.get("why") or []
-    found = figures.table(str(data.get("why_title", "")), rows) if rows else None
-    return [found] if found is not None else []
+def _why(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> list[Table]:
+    """The answers of all records as one table; what sums a row up stands last."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: name.startswith(SUMMING_UP))
+    table = figures.table(QUICK_WARNING if quick else "", [{name: row.get(name) for name in names} for row in rows])
+    return [table] if table is not None else []

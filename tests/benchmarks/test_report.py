@@ -144,6 +144,18 @@ def test_why_not_http_comes_from_the_data_or_is_missing(tmp_path: Path) -> None:
     assert text.startswith("| question | pixwire | HTTP |\n| --- | ---: | ---: |\n| a status | 61 µs | 480 µs |\n")
 
 
+def test_the_answers_of_all_records_are_one_table_with_the_sum_last(tmp_path: Path) -> None:
+    last = "pixwire against the best HTTP"
+    put(tmp_path, "alpha", a_record(why=[{"question": "a", "pixwire": "1 µs", last: "8x"}]))
+    put(tmp_path, "beta", a_record(why=[{"question": "b", "pixwire": "2 µs", "gRPC": "9 µs"}]))
+    (table,) = read.read(tmp_path, [ALPHA, BETA]).why
+    assert table.columns == ["question", "pixwire", "gRPC", last]
+    assert [[cell.text for cell in row] for row in table.rows] == [["a", "1 µs", "-", "8x"], ["b", "2 µs", "9 µs", "-"]]
+    assert table.title == ""
+    put(tmp_path, "beta", a_record(quick=True, why=[{"question": "b"}]))
+    assert read.read(tmp_path, [ALPHA, BETA]).why[0].title == read.QUICK_WARNING
+
+
 def test_a_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     plots.bars(tmp_path, "beta_x", {"g": {"echo": Summary(1, 1, 1), "pixwire": Summary(2, 1, 3)}}, title="T", label="x")
     plots.lines(tmp_path, "beta_y", {"pixwire": [(1, 1.0), (2, Summary(2, 1, 3))]}, title="L", labels=("x", "y"))
