@@ -15,6 +15,10 @@ import pytest
 # Before anything imports torch: tiny tensors are slower with several threads, and exact images need one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets what it starts with & ignore Ctrl-C, and children inherit that: those that are sent one would hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 120.0  # a bound for a hung start, never a measure: loading torch on a busy machine takes a while
 STOP_SECONDS = 60.0

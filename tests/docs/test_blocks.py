@@ -30,10 +30,10 @@ COMMANDS = [(block, words) for block in BLOCKS for words in commands(block)]
 
 FRAGMENTS = {
     "README.md:python:7": "names servers that do not exist, and starts one, as examples/embedded.py does, which is run",
-    "README.md:python:8": "needs a server at that port; tests/e2e/test_http.py runs the same calls of the OpenAI client",
+    "README.md:python:8": "needs a server at that port; tests/e2e/test_http.py calls the OpenAI client like this",
     "docs/clusters.md:python:1": "names two servers that do not exist; examples/several_servers.py is run",
     "docs/guide/threads.md:python:2": "the shape of a view in Flask and Django, which are not installed here",
-    "docs/http.md:python:1": "needs files and a token; tests/e2e/test_http.py runs the same calls of the OpenAI client",
+    "docs/http.md:python:1": "needs files and a token; tests/e2e/test_http.py calls the OpenAI client like this",
 }
 """Blocks of Python that are compiled and checked, and not run, with the reason."""
 
