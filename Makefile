@@ -20,7 +20,7 @@ BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
 BENCH ?=
-PYTEST ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 60
 KILLS ?= 200
 MINUTES ?= 20

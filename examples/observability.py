@@ -34,7 +34,7 @@ def main() -> None:
     logging.getLogger("pixwire").setLevel(logging.DEBUG)
 
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stdout)))
     trace.set_tracer_provider(provider)
 
     metrics, spans = Metrics(), otel.spans()

@@ -47,8 +47,8 @@ def test_one_version_for_both_distributions() -> None:
     assert versions[0] == versions[1]
 
 
-def test_everything_is_typed_and_clean() -> None:
-    """`make check` says the same; here so that the suite alone is enough to know."""
-    for command in (["ruff", "format", "--check", "--quiet", "."], ["ruff", "check", "--quiet", "."], ["mypy"]):
+def test_everything_is_clean() -> None:
+    """`make check` says the same, and has the types as well, which take a minute."""
+    for command in (["ruff", "format", "--check", "--quiet", "."], ["ruff", "check", "--quiet", "."]):
         done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"

@@ -50,14 +50,15 @@ def stop_at_stages() -> None:
     result recorded    committed, the watchers are not told yet
     """
     committed: list[tuple[str, str]] = []  # of the transaction under way; the writer's thread only
-    create, update, deliver = journal._create, journal._update, writer.GroupWriter._deliver
+    carry_out, update, deliver = writer._carry_out, journal._update, writer.GroupWriter._deliver
     write_whole, put = artifacts.write_whole, artifacts.ArtifactFiles._put
 
-    def gated_create(row: Any, *rest: Any) -> Any:
-        found = create(row, *rest)
-        gate.reach("submitting", row.job)
-        committed.append(("accepted", row.job))
-        return found
+    def gated_carry_out(operations: list[Any], *rest: Any) -> list[Any]:
+        results = carry_out(operations, *rest)
+        for row in [operation.row for operation in operations if isinstance(operation, journal._Creation)]:
+            gate.reach("submitting", row.job)
+            committed.append(("accepted", row.job))
+        return results
 
     def gated_update(row: Any, *rest: Any) -> Any:
         written = update(row, *rest)
@@ -81,7 +82,7 @@ def stop_at_stages() -> None:
         gate.reach("artifact written")
         return etags
 
-    journal._create, journal._update = gated_create, gated_update  # type: ignore[assignment]
+    writer._carry_out, journal._update = gated_carry_out, gated_update
     writer.GroupWriter._deliver = gated_deliver  # type: ignore[method-assign]
     artifacts.write_whole = gated_write
     artifacts.ArtifactFiles._put = gated_put  # type: ignore[method-assign]
