@@ -68,7 +68,7 @@ schemathesis: $(VENV)/.dev
 
 crash: $(VENV)/.dev
 	@$(BIN)/python tests/faults/storm.py --kills $(KILLS)
-	@PIXWIRE_CRASH_REAL=1 $(BIN)/python -m pytest tests/faults/test_real_model.py
+	@PIXWIRE_CRASH_REAL=1 $(BIN)/python -m pytest tests/faults/test_real_model.py tests/faults/test_crash.py
 
 soak: $(VENV)/.dev
 	@$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --engine $(ENGINE) --json benchmarks/results/soak.json

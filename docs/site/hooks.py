@@ -24,6 +24,7 @@ PAGES = (
     "SECURITY.md",
     "SPEC.md",
     "benchmarks/README.md",
+    "benchmarks/results/report.md",
     "protocol/examples/node/README.md",
     "protocol/vectors/README.md",
     "protocol/wireshark/README.md",
