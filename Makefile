@@ -19,6 +19,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PROMPT ?=
 export PROMPT
+# The suite and the benchmarks start hundreds of Python processes: they share their bytecode, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 BENCH ?=
 PYTEST ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 60

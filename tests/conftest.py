@@ -1,5 +1,6 @@
 """A real server in a real process, for the tests that want the whole thing."""
 
+import gc
 import json
 import os
 import re
@@ -22,6 +23,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 120.0  # a bound for a hung start, never a measure: loading torch on a busy machine takes a while
 STOP_SECONDS = 60.0
+FAST_SERVER = Path(__file__).parent / "fast_server.py"
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported by now stays to the end: no search for garbage needs to go through it again.
+
+    That is most of a large heap (torch, diffusers, thousands of tests). What tests leave behind is found as before.
+    """
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -40,12 +50,13 @@ class ServerProcess:
     """`pixwire serve` on a free loopback port, with its own data directory and its log in a file.
 
     `start` returns when the server prints where it listens, so the engine is ready; `stop` is SIGTERM and waits for the
-    drain; `kill` is SIGKILL.
+    drain; `kill` is SIGKILL. `fast`: with the engine that loads no torch, see `fast_server.py`.
     """
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, fast: bool = False) -> None:
         self.data_dir = data_dir
         self.options = options
+        self._program = [str(FAST_SERVER), str(data_dir.parent)] if fast else ["-m", "pixwire_server"]
         self.log_path = data_dir.with_suffix(".log")
         self.url = ""
         self.urls: list[str] = []
@@ -55,8 +66,7 @@ class ServerProcess:
     def start(self) -> "ServerProcess":
         command = [
             sys.executable,
-            "-m",
-            "pixwire_server",
+            *self._program,
             *(() if "--listen" in self.options else ("--listen", "127.0.0.1:0")),
             "--data-dir",
             str(self.data_dir),
@@ -105,8 +115,8 @@ class ServerProcess:
 def _factory(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
     made: list[ServerProcess] = []
 
-    def make(*options: str, data_dir: Path | None = None) -> ServerProcess:
-        made.append(ServerProcess(data_dir or folder / f"server-{len(made)}", *options))
+    def make(*options: str, data_dir: Path | None = None, fast: bool = False) -> ServerProcess:
+        made.append(ServerProcess(data_dir or folder / f"server-{len(made)}", *options, fast=fast))
         return made[-1]
 
     yield make
@@ -116,7 +126,10 @@ def _factory(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
 
 @pytest.fixture
 def new_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Makes (not yet started) servers: `new_server("--max-resident", "1")`; what still runs at the end is killed."""
+    """Makes (not yet started) servers: `new_server("--max-resident", "1")`; what still runs at the end is killed.
+
+    `fast=True` where the images are not the point.
+    """
     yield from _factory(tmp_path)
 
 
@@ -128,7 +141,11 @@ def new_module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One server with the built-in model, shared by the tests that leave it as they found it."""
-    shared = ServerProcess(tmp_path_factory.mktemp("shared") / "data", "--log-level", "debug").start()
+    """One server with the built-in model, shared by the tests that leave it as they found it.
+
+    It has fewer places than some tests have jobs, so that jobs join and leave while others run.
+    """
+    options = ("--log-level", "debug", "--max-resident", "16", "--http", "0")
+    shared = ServerProcess(tmp_path_factory.mktemp("shared") / "data", *options).start()
     yield shared
     assert shared.stop() == 0, shared.log()

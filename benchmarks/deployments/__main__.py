@@ -49,12 +49,14 @@ class Plan:
     """In times of one image."""
     kill_load: float = 1.5
     left_out: Sequence[str] = ()
+    warm: int = 2
+    """Requests of the round ahead that is thrown away."""
+    splits: int = 3
+    """Rounds without load for each round under load: they are short."""
 
 
 FULL = Plan(8, (0.5, 0.9, 1.5, 3.0), 4.0, [one.title for one in DEPLOYMENTS])
-QUICK = Plan(2, (3.0,), 0.7, [PXW], probes=3, patience=6.0, left_out=[EMBEDDED])
-SPLITS = 3
-"""Rounds without load for each round under load: they are short."""
+QUICK = Plan(1, (3.0,), 0.4, [PXW], probes=2, patience=6.0, left_out=[EMBEDDED], warm=1, splits=1)
 
 
 @contextlib.asynccontextmanager
@@ -104,8 +106,8 @@ class Run:
     def draw(self) -> None:
         """All requests that there will be; every run has its own."""
         take, plan = self._prompts.take, self.plan
-        self._warm = take(2)
-        self._alone = [take(plan.alone) for _ in range(self.rounds * SPLITS)]
+        self._warm = take(plan.warm)
+        self._alone = [take(plan.alone) for _ in range(self.rounds * plan.splits)]
         self._loads = [{load: self._trace(load, number) for load in plan.loads} for number in range(self.rounds)]
         self._kill = self._trace(plan.kill_load, -1)
 
@@ -161,7 +163,7 @@ class Run:
 
 def steps(plan: Plan, rounds: int, deployments: Sequence[Deployment]) -> int:
     """How often `done` is called."""
-    alone, loads = 1 + rounds * SPLITS, rounds * len(plan.loads) * sum(one.overloaded for one in deployments)
+    alone, loads = 1 + rounds * plan.splits, rounds * len(plan.loads) * sum(one.overloaded for one in deployments)
     return alone * len(deployments) + loads + len(plan.killed)
 
 

@@ -61,6 +61,11 @@ class Process:
         """The end of what it said on stderr."""
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
 
+    def send(self, number: signal.Signals) -> None:
+        """To it and all that it has started."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it, and with SIGKILL all that it has started, at once."""
         process, self._process = self._process, None

@@ -6,6 +6,9 @@
 A burst of requests at once gives images a second; Poisson arrivals at 0.8 times what the plain pipeline can bear give
 latencies; then a long job is given up, and the server is killed (kill -9) in the middle of a trace. Every image is
 compared with the one that its prompt and seed should give. The peers: `benchmarks.peers.servers`.
+
+All stand all the time and take turns in every round; while it is not its turn a peer is stopped (SIGSTOP), since some
+poll when nobody asks them and would take that from the others. Each has made a burst before anything is measured.
 """
 
 import asyncio
@@ -51,6 +54,8 @@ class Plan:
     seconds: float
     """Length of the trace at `load`."""
     cancels: int
+    warm: int
+    """Images that each makes at once before anything is measured."""
     killed: Sequence[str]
     names: Sequence[str] = (*PEERS, PIXWIRE)
     load: float = 0.8
@@ -58,12 +63,14 @@ class Plan:
     kill_seconds: float = 5.0
     long_steps: int = 60
     """Of the job that is given up."""
+    probes: int = 6
+    """Images that the capacity is measured with."""
 
 
-FULL = Plan(24, 12.0, 3, (*PEERS, PIXWIRE))
-QUICK = Plan(
-    4, 1.0, 1, (PIXWIRE,), ("FastAPI, one lock", "thread per request", PIXWIRE), kill_seconds=0.7, long_steps=20
-)
+FULL = Plan(24, 12.0, 3, 24, (*PEERS, PIXWIRE))
+QUICK = Plan(3, 0.5, 1, 1, ["FastAPI, one lock"], kill_seconds=0.5, long_steps=10, probes=2)
+SETTLE_S = 0.2
+"""After a stop: a server's timers go off at once, and it closes connections that were idle for long."""
 
 
 def service_of(name: str, folder: Path) -> "Peer | Pixwire":
@@ -105,10 +112,14 @@ class Run:
 
     async def prepare(self) -> None:
         """Measure what one image takes on the simplest server, draw the traces, make the right images."""
-        first = next(iter(self.stands.values()))
-        made = await first.one_by_one(self.prompts.take(6))
-        self.capacity = len(made) / sum(one.over - one.sent for one in made)
         plan, take = self.plan, self.prompts.take
+        warm, probes, first = take(plan.warm), take(plan.probes), next(iter(self.stands))
+        for name, stand in self.stands.items():
+            async with self.turn(name):
+                await stand.under_load(warm, report.LONGEST_S)
+        async with self.turn(first):
+            made = await self.stands[first].one_by_one(probes)
+        self.capacity = len(made) / sum(one.over - one.sent for one in made)
         rate = plan.load * self.capacity
         self._bursts = [take(plan.burst) for _ in range(self.rounds)]
         self._mixed = [
@@ -119,7 +130,22 @@ class Run:
         ]
         rate = plan.kill_load * self.capacity
         self._kill = poisson(take(max(2, round(rate * plan.kill_seconds))), rate, -1)
-        self._judge = await judge_of(list(self.prompts.requests.values())[6:], self.prompts.wanted)
+        judged = list(self.prompts.requests.values())[plan.warm + plan.probes :]
+        self._judge = await judge_of(judged, self.prompts.wanted)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Meanwhile no other peer computes or polls. pixwire is not stopped: idle, it takes a thousandth of a core."""
+        others = [stand.service for other, stand in self.stands.items() if other != name]
+        peers = [service for service in others if isinstance(service, Peer)]
+        for service in peers:
+            service.pause()
+        try:
+            await asyncio.sleep(SETTLE_S)
+            yield
+        finally:
+            for service in peers:
+                service.resume()
 
     async def _ask(self, name: str, requests: Sequence[Request], seconds: float) -> list[Outcome]:
         outcomes = self._judge.judge(await self.stands[name].under_load(requests, seconds))
@@ -130,9 +156,10 @@ class Run:
         """Bursts and traces, every server in turn."""
         for burst, mixed, trace in zip(self._bursts, self._mixed, self._traces, strict=True):
             for name in self.stands:
-                row = {"images_per_s": rate_of(await self._ask(name, burst, report.LONGEST_S))}
-                row["mixed_images_per_s"] = rate_of(await self._ask(name, mixed, report.LONGEST_S))
-                self.rows[name].append(row | self._latencies(name, await self._ask(name, trace, report.LONGEST_S)))
+                async with self.turn(name):
+                    row = {"images_per_s": rate_of(await self._ask(name, burst, report.LONGEST_S))}
+                    row["mixed_images_per_s"] = rate_of(await self._ask(name, mixed, report.LONGEST_S))
+                    self.rows[name].append(row | self._latencies(name, await self._ask(name, trace, report.LONGEST_S)))
                 self.done()
 
     def _latencies(self, name: str, outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -147,11 +174,12 @@ class Run:
         async with aiohttp.ClientSession() as http:
             for name, stand in self.stands.items():
                 address = stand.service.address(stand.deployment.door)
-                if name == PIXWIRE:
-                    async with await pixwire.connect(address) as client:
-                        await self._cancel(name, by_pxw(client))
-                else:
-                    await self._cancel(name, by_http(http, address))
+                async with self.turn(name):
+                    if name == PIXWIRE:
+                        async with await pixwire.connect(address) as client:
+                            await self._cancel(name, by_pxw(client))
+                    else:
+                        await self._cancel(name, by_http(http, address))
                 self.done()
 
     async def _cancel(self, name: str, begin: Begin) -> None:
@@ -172,7 +200,9 @@ class Run:
     async def kill(self) -> None:
         """kill -9 in the middle of a trace."""
         for name in self.plan.killed:
-            outcomes = self._judge.judge(await self.stands[name].killed(self._kill, self.plan.kill_seconds / 2))
+            async with self.turn(name):
+                outcomes = await self.stands[name].killed(self._kill, self.plan.kill_seconds / 2)
+            outcomes = self._judge.judge(outcomes)
             self.killed[name] = counts(outcomes)
             self.done()
 

@@ -28,6 +28,8 @@ NOTES = [
     "LitServe and mosec (more gain nothing on one core of a CPU), fast_queue for LitServe; one worker each; "
     "time limits raised so that all requests are served; answers are PNG bytes, not base64. FastAPI passes "
     "over those who have left the queue.",
+    "While it is not its turn a peer is stopped (SIGSTOP): all stand on one core, and LitServe's worker, which polls "
+    "its queue, takes 15 % of it while nobody asks (the others 0.1 %). Each has made a burst before the first round.",
     "All requests have the same number of steps, which is what static batches like; `mixed` has three numbers of them.",
     "A lost job is one that was under way at the kill and that its client has to send again by itself: peers "
     "have no name for it. Clients of peers do not repeat by themselves here; pixwire's does, since the job has "

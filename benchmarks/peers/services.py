@@ -55,12 +55,23 @@ class Peer:
                     pass
                 await asyncio.sleep(POLL_S)
 
+    def pause(self) -> None:
+        """Stop its processes where they are: while it is not its turn."""
+        assert self._process is not None
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        assert self._process is not None
+        self._process.send(signal.SIGCONT)
+
     async def kill(self) -> None:
         assert self._process is not None
         await self._process.end(signal.SIGKILL)
 
     async def stop(self) -> None:
         if self._process is not None:
+            self.resume()
             await self._process.end()
 
 

@@ -34,7 +34,7 @@ class Scale:
     every_s: float = 0.002
     """Between two small requests beside a large fetch."""
     brief: bool = False
-    """Whether the other circumstances are shown with three contestants only."""
+    """Whether the crowds and the other circumstances are shown with three contestants only."""
 
 
 FULL: Final = Scale(0.3, 0.15, 1.0, True, 1000, (1000, 10_000), 3)

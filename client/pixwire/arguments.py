@@ -7,12 +7,12 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack
 
 from pixwire_protocol import job_ids, messages
 from pixwire_protocol.fields import show
-from pixwire_protocol.params import Adapter, GenerateParams, ParamError
+from pixwire_protocol.params import PARAMS, Adapter, ParamError, pack
+from pixwire_protocol.record import record
 
 from .errors import invalid
 from .events import DownloadProgress, Heard, Preview, Progress, StateChange, UploadProgress
@@ -94,7 +94,7 @@ def spelled_out(arguments: Any) -> Callable[[F], F]:
     return spell
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trace:
     """Which trace a job belongs to: the headers of the W3C recommendation "Trace Context", or None. SPEC 8.8.
 
@@ -120,7 +120,7 @@ class Trace:
 NO_TRACE = Trace()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Terms:
     """How a job is to be treated, which changes nothing in its images. Times are seconds, None: no bound. SPEC 8.3.
 
@@ -141,10 +141,13 @@ class Terms:
         if self.priority is not None:
             check_field("SUBMIT", "priority", self.priority, "priority")
             fields["priority"] = self.priority
-        for argument, name in _TIMES.items():
-            seconds = getattr(self, argument)
-            if seconds is not None:
-                fields[name] = _milliseconds(argument, seconds)
+        if not (self.deadline is self.queue_ttl is self.run_timeout is None):
+            for argument, name in _TIMES.items():
+                seconds = getattr(self, argument)
+                if seconds is not None:
+                    fields[name] = _milliseconds(argument, seconds)
+        if self.tags == ():
+            return fields
         if isinstance(self.tags, str):
             raise invalid("tags", self.tags[:64], "a list of strings", f"tags must be a list: [{self.tags[:64]!r}]")
         tags = list(self.tags)
@@ -214,7 +217,7 @@ def kind_of(*, image: bool, mask: bool) -> str:
     """The kind of job that these images ask for. Raises InvalidArgument for a mask without an image."""
     if mask and not image:
         raise invalid(
-            "mask", None, "with an image only", "a mask says where to paint anew in an image; give image= too"
+            "mask", None, "with an image only", "a mask says where to paint anew in an image: give the image, too"
         )
     return "inpaint" if mask else "img2img" if image else "txt2img"
 
@@ -226,9 +229,13 @@ def pack_params(
 
     Raises InvalidArgument naming field, value and what is allowed.
     """
+    given: dict[str, Any] = {"prompt": prompt, "count": count, **options}
+    if not given.keys() <= PARAMS.keys():
+        raise TypeError(f"unexpected keyword argument {next(iter(given.keys() - PARAMS.keys()))!r}")
     try:
-        values: dict[str, Any] = {**options, "adapters": _adapters(options.get("adapters"))}
-        return GenerateParams(prompt, count=count, **values).pack(kind, attachments)
+        if given.get("adapters") is not None:
+            given["adapters"] = [adapter.to_map() for adapter in _adapters(given["adapters"])] or None
+        return pack({name: given[name] for name in PARAMS if name in given}, kind, attachments)
     except ParamError as error:
         raise invalid(error.field, show(error.value), error.allowed, error.message) from None
 

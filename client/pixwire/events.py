@@ -1,14 +1,14 @@
 """What a job reports while it is on its way, and the queue that holds it for a slow reader. SPEC 9."""
 
 from collections import deque
-from dataclasses import dataclass
 
+from pixwire_protocol.record import record
 from pixwire_protocol.status import JobState, JobStatus
 
 from .image import Image
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateChange:
     """The job is in a new state (the first event of a watch says in which state it found the job). SPEC 8.17, 9.1.
 
@@ -43,7 +43,7 @@ class StateChange:
         return self.status.timesteps
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Progress:
     """`step` of `steps` denoising steps are done. Older ones that were not read yet are dropped: the latest counts.
 
@@ -70,7 +70,7 @@ class Progress:
         return self.timesteps[-1] if self.timesteps else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preview:
     """What the image looks like after `step` of `steps`: small, rough, latest wins. SPEC 8.18.
 
@@ -92,7 +92,7 @@ class Preview:
 Event = StateChange | Progress | Preview
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UploadProgress:
     """`sent` of the `total` bytes of a job's images have left; it begins again with 0 after a broken connection."""
 
@@ -101,7 +101,7 @@ class UploadProgress:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DownloadProgress:
     """`received` of the `total` bytes of image `index` are here."""
 

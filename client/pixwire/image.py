@@ -97,7 +97,7 @@ class Image:
         generating, or use `to_pil`).
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the file cannot be written; `filename` is `path`.
         """
         target = Path(path)
         part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
@@ -107,8 +107,10 @@ class Image:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(target)
-        except BaseException:
+        except BaseException as error:
             part.unlink(missing_ok=True)
+            if isinstance(error, OSError):  # a disk that is full names no file, and the part's name says nothing
+                error.filename, error.filename2 = os.fspath(target), None
             raise
         return target
 

@@ -9,9 +9,10 @@ program uses it itself. The seed is the same, and so is the image, as far as the
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+
+from pixwire_protocol.record import record
 
 from .errors import PixwireError, invalid
 from .events import Preview
@@ -29,7 +30,7 @@ _IGNORED = ("enable_", "disable_", "set_progress_bar_config", "unload_")
 StepCallback = Callable[["Pipeline", int, float | None, dict[str, Any]], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PipelineOutput:
     """What a call returns, as a diffusers pipeline does.
 

@@ -4,7 +4,6 @@ A server writes a *recipe* into the files it makes: JSON with the names of `gene
 very image. In PNG it is the text chunk `pixwire`, elsewhere a property of the XMP packet.
 """
 
-import html
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -90,4 +89,6 @@ def _from_xmp(data: bytes) -> bytes | None:
     end = data.find(_CLOSE, start)
     if start < 0 or end < 0 or end - start > MOST_BYTES:
         return None
-    return html.unescape(data[start + len(_OPEN) : end].decode(errors="replace")).encode()
+    from html import unescape  # it loads a table of all named characters
+
+    return unescape(data[start + len(_OPEN) : end].decode(errors="replace")).encode()

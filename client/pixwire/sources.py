@@ -4,21 +4,22 @@ What an image is, is decided by what it can do (duck typing), so neither pillow 
 their objects is given. `prepare` reads and hashes, so it blocks: a shell runs it in a thread. SPEC 8.7.
 """
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from pixwire_protocol.attachments import Attachment
+from pixwire_protocol.record import record
 
 from .errors import invalid
 from .formats import MAGIC_BYTES, media_type_of
 from .image import Image
 
 if TYPE_CHECKING:
+    import hashlib
+
     from PIL.Image import Image as PILImage
 
 
@@ -51,7 +52,7 @@ class Content(Protocol):
         """Exactly that part. Raises OSError when it cannot be had any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InMemory:
     """Bytes that nobody changes."""
 
@@ -61,7 +62,7 @@ class InMemory:
         return memoryview(self.data)[offset : offset + size]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InFile:
     """A file that must not change until it was sent.
 
@@ -82,7 +83,7 @@ class InFile:
         return memoryview(data)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """One attachment: what is said about it, and its bytes."""
 
@@ -120,7 +121,7 @@ def _from_path(name: str, path: Path) -> Part:
         found = os.fstat(file.fileno())
         if found.st_size <= IN_MEMORY:
             return _from_bytes(name, file.readall())
-        digest, start, size = hashlib.sha256(), b"", 0
+        digest, start, size = _sha256(), b"", 0
         for chunk in _chunks(file):
             start = start or bytes(chunk[:MAGIC_BYTES])
             digest.update(chunk)
@@ -156,7 +157,13 @@ def _from_object(name: str, source: Any) -> Part:
 
 def _from_bytes(name: str, data: bytes) -> Part:
     media_type = _checked(name, data[:MAGIC_BYTES])
-    return Part(Attachment(name, len(data), hashlib.sha256(data).hexdigest(), media_type), InMemory(data))
+    return Part(Attachment(name, len(data), _sha256(data).hexdigest(), media_type), InMemory(data))
+
+
+def _sha256(data: bytes = b"") -> "hashlib._Hash":
+    from hashlib import sha256  # it loads OpenSSL, which who sends no images need not have
+
+    return sha256(data)
 
 
 def _checked(name: str, start: bytes) -> str:

@@ -1,9 +1,9 @@
 """Server URLs: `pixwires://host[:port]` for TLS, `pixwire://host[:port]` for TCP, `pixwire+unix:///path`. SPEC 3."""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from pixwire_protocol.record import record
 from pixwire_protocol.registry import PORT
 
 from .errors import InvalidURL
@@ -11,7 +11,7 @@ from .errors import InvalidURL
 DEFAULT_URL = f"pixwire://127.0.0.1:{PORT}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Endpoint:
     """Where a server listens: `host` and `port`, with `tls` or in cleartext, or the `path` of a Unix socket."""
 
@@ -33,9 +33,13 @@ def parse_url(url: str) -> Endpoint:
         raise InvalidURL(shown, "a URL holds no credentials; pass them as connect(url, token=...)")
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError as error:
         raise InvalidURL(url, str(error)) from None
+    try:
+        port = parts.port
+    except ValueError:
+        given = parts.netloc.rpartition(":")[2]
+        raise InvalidURL(url, f"the port {given!r} is not a number from 1 to 65535") from None
     match parts.scheme:
         case "pixwire" | "pixwires" as scheme:
             path = "" if parts.path == "/" else parts.path

@@ -76,7 +76,7 @@ def _fits(spec: FieldSpec, value: Any) -> bool:
         return type(value) is int and low <= value <= high
     if type(value) is not str or not low <= len(value.encode(errors="replace")) <= high:
         return False
-    return spec.pattern is None or MATCH[spec.pattern](value)
+    return spec.pattern is None or bool(MATCH[spec.pattern](value))
 
 
 def _allowed(spec: FieldSpec) -> str:

@@ -48,10 +48,13 @@ class Connection(Sending):
         self._role = role
         self._machine = Machine(role, settings)
         self._receiving = Receiving(self._machine, scratch)
+        self._parser = self._receiving.parser
+        self.counts: Counts = self._machine.counts
+        """What the peer did so far, for Rates. The same object every time; do not change it."""
         if role is Role.SERVER:
             check_welcome(settings)
         else:
-            self._machine.outbox.greet([make_hello(settings)])
+            self._machine.outbox.greet(make_hello(settings))
 
     def __repr__(self) -> str:
         streams = len(self._machine.streams)
@@ -63,6 +66,11 @@ class Connection(Sending):
     def state(self) -> State:
         """Where the connection is in its life (SPEC 3)."""
         return self._machine.state
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be received or sent any more, but for the last words: it has FAILED or is CLOSED."""
+        return self._machine.over
 
     @property
     def failure(self) -> RemoteProtocolError | None:
@@ -90,11 +98,6 @@ class Connection(Sending):
         return self._machine.roles
 
     @property
-    def counts(self) -> Counts:
-        """What the peer did so far, for Rates. The same object every time; do not change it."""
-        return self._machine.counts
-
-    @property
     def draining(self) -> bool:
         """Whether GOAWAY was sent or received (or the peer sends no more): open streams go on, new ones cannot."""
         return self._machine.state is State.DRAINING or self._machine.goaway_sent is not None
@@ -107,7 +110,7 @@ class Connection(Sending):
     @property
     def mid_frame(self) -> bool:
         """Whether a frame has been received in part: what the deadline `frame_ms` is about. False in the preface."""
-        return self._receiving.parser.mid_frame
+        return self._parser.mid_frame
 
     # ------------------------------------------------------------------ receiving
 
@@ -116,20 +119,18 @@ class Connection(Sending):
 
         Anything but bytes is copied first. The result does not depend on how the stream was cut into calls.
         """
-        receiving = self._receiving
-        return receiving.feed(receiving.parser.feed, data if type(data) is bytes else bytes(data))
+        return self._receiving.feed(self._parser.feed, data if type(data) is bytes else bytes(data))
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive next (BufferedProtocol, recv_into): an artifact's own place while one is coming in.
 
         sizehint is ignored. Every call must be followed by buffer_updated() before any other receiving call.
         """
-        return self._receiving.parser.get_buffer()
+        return self._parser.get_buffer()
 
     def buffer_updated(self, n: int) -> list[Incoming]:
         """n bytes were received into the buffer of get_buffer(). Like receive()."""
-        receiving = self._receiving
-        return receiving.feed(receiving.parser.buffer_updated, n)
+        return self._receiving.feed(self._parser.buffer_updated, n)
 
     def receive_eof(self) -> list[Incoming]:
         """The peer sends no more. A server may still answer what was asked; a client's connection is over."""
@@ -154,6 +155,7 @@ class Connection(Sending):
         if receiving.is_receiving_data(stream) and not receiving.parser.move_body(sink, HEADER_SIZE):
             return
         found.sink = sink
+        receiving.parser.read_short = True
 
     def consumed(self, stream: int, n: int) -> None:
         """n bytes of this stream's DATA are done with: the peer may send more (SPEC 7).

@@ -15,7 +15,8 @@ from pixwire_protocol.forms import show as show
 from pixwire_protocol.heads import FieldSpec
 from pixwire_protocol.limits import CLIENT_LIMITS, SERVER_LIMITS, Limits
 
-Check = Callable[[Any], bool]
+Check = Callable[[Any], object]
+"""Says yes by something true."""
 Convert = Callable[[Any], Any]
 
 

@@ -1,12 +1,13 @@
 """Strings with a form of their own (SPEC 8, 9), and values as error messages show them."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-_JOB_ID_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _NAME_BYTES: Final = b"abcdefghijklmnopqrstuvwxyz0123456789_"
 _HEX_BYTES: Final = b"0123456789abcdef"
 MAX_JOB_ID: Final = 64
+_JOB_ID: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_JOB_ID}}}").fullmatch
 _MAX_NAME: Final = 32
 _MAX_TAG: Final = 64
 _SHA256_DIGITS: Final = 64
@@ -25,10 +26,7 @@ _NAMES: Final[Mapping[type, str]] = {
 
 def is_job_id(value: str) -> bool:
     """Whether value is a job id: 1 to 64 of A-Z a-z 0-9 . _ - (SPEC 9)."""
-    if not 0 < len(value) <= MAX_JOB_ID or not value.isascii():
-        return False
-    # The first question answers for UUIDs and is the cheaper one.
-    return value.replace("-", "").isalnum() or not value.encode().translate(None, _JOB_ID_BYTES)
+    return _JOB_ID(value) is not None
 
 
 def is_attachment_name(value: str) -> bool:
@@ -59,9 +57,9 @@ def is_tag(value: str) -> bool:
     return len(value.encode(errors="replace")) <= _MAX_TAG and not any(map(_is_control, value))
 
 
-# Name of the pattern in the registry -> whether a string has it.
-MATCH: Final[Mapping[str, Callable[[str], bool]]] = {
-    "job_id": is_job_id,
+# Name of the pattern in the registry -> something true when a string has it.
+MATCH: Final[Mapping[str, Callable[[str], object]]] = {
+    "job_id": _JOB_ID,  # asked for nearly every frame: without a detour
     "attachment_name": is_attachment_name,
     "sha256": is_sha256,
     "traceparent": is_traceparent,

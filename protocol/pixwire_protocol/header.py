@@ -22,6 +22,7 @@ Buffer = bytes | bytearray | memoryview
 """What frames are made of. data_to_send() gives bytes and memoryviews; never change a buffer that was handed out."""
 
 HEADER: Final = Struct(HEADER_FORMAT)
+_PACK: Final = HEADER.pack
 MARKER_WORD: Final = MARKER << 24
 MAX_LENGTH: Final = 0xFFFFFF
 MAX_HEAD: Final = LIMITS["head_bytes"].default
@@ -40,10 +41,14 @@ class Frame(NamedTuple):
 def pack_header(frame_type: int, flags: int, stream: int, head_size: int, tail_size: int) -> bytes:
     """The header. What does not fit its field is refused, never truncated: MessageTooLargeError names the limit."""
     length = head_size + tail_size
+    if head_size > MAX_HEAD or length > MAX_LENGTH or not 0 <= stream <= MAX_STREAM:
+        raise _misfit(head_size, length, stream)
+    return _PACK(MARKER_WORD | length, frame_type, flags, head_size, stream)
+
+
+def _misfit(head_size: int, length: int, stream: int) -> LocalProtocolError:
     if head_size > MAX_HEAD:
-        raise MessageTooLargeError(f"a head of {head_size} bytes exceeds {MAX_HEAD}; put large things into the tail")
+        return MessageTooLargeError(f"a head of {head_size} bytes exceeds {MAX_HEAD}; put large things into the tail")
     if length > MAX_LENGTH:
-        raise MessageTooLargeError(f"a frame of {length} bytes exceeds {MAX_LENGTH}; send it in parts")
-    if not 0 <= stream <= MAX_STREAM:
-        raise LocalProtocolError(f"stream {stream} is outside 0..{MAX_STREAM}")
-    return HEADER.pack(MARKER_WORD | length, frame_type, flags, head_size, stream)
+        return MessageTooLargeError(f"a frame of {length} bytes exceeds {MAX_LENGTH}; send it in parts")
+    return LocalProtocolError(f"stream {stream} is outside 0..{MAX_STREAM}")

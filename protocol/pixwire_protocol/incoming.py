@@ -1,13 +1,17 @@
 """What a Connection reports (SPEC 3): the items of the lists returned by receive(), buffer_updated(), receive_eof()."""
 
+from typing import NamedTuple
+
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.messages import Hello, Message, Welcome
 from pixwire_protocol.record import record
 
 
-@record
-class Received:
-    """A message. stream 0 = the connection. end: the stream is over (END flag, ERROR, RESET)."""
+class Received(NamedTuple):
+    """A message. stream 0 = the connection. end: the stream is over (END flag, ERROR, RESET).
+
+    There is one for every frame: nothing is made sooner than a tuple.
+    """
 
     stream: int
     message: Message

@@ -52,19 +52,18 @@ class Judging:
         rule = self._rules.get(frame_type << 8 | flags)  # rule_key()
         if rule is None:
             return self._on_unknown(frame_type, flags, stream)
-        if rule.has_head is not (head_size > 0) or (
-            rule.tail_size is not None and length - head_size != rule.tail_size
-        ):
+        tail_size = rule.tail_size
+        if rule.has_head is not (head_size > 0) or (tail_size is not None and length - head_size != tail_size):
             raise _wrong_shape(rule, head_size, length)
         happened = rule.on_stream if stream else rule.on_zero
         if happened is None:
-            flag = f" with{'' if rule.end else 'out'} END" if rule.codec.spec.end == "stream" else ""
-            problem = f"{rule.codec.spec.name}{flag} is not allowed on stream {stream} (SPEC 4)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
+            raise _wrong_place(rule, stream)
         state = self._machine.inputs.get(happened)
         if state is None:
             raise self._not_now(rule.codec.spec.name)
-        self._rule, self._stream, self._next_state = rule, stream, state
+        self._rule = rule
+        self._stream = stream
+        self._next_state = state
         if happened is _RECV_STREAM:
             return self._on_stream_header(rule, stream, length)
         if happened is _RECV_REQUEST:
@@ -225,14 +224,14 @@ class Judging:
         if self._is_server:
             machine.counts.aborts += 1
             frame = make_error(error.code, error.message, details=error.details, processed=_processed(found))
-            buffers = machine.encode(frame, stream, Flag.END)
+            answered = machine.encode(frame, stream, Flag.END)
             self.events.append(Received(stream, Reset(error.code, error_name(error.code)), True))
         else:
-            buffers = machine.encode(Reset(error.code, error_name(error.code)), stream)
+            answered = machine.encode(Reset(error.code, error_name(error.code)), stream)
             self.events.append(Received(stream, make_error(error.code, error.message, details=error.details), True))
         machine.outbox.drop_stream(found)
         if answer:  # ERROR and RESET are not, lest two sides go on for ever
-            machine.outbox.reply(found, buffers)
+            machine.outbox.reply(found, answered)
         machine.finish(found)
 
     @property
@@ -246,6 +245,13 @@ def _processed(stream: Stream) -> str:
         return "no"  # nothing is submitted before the last byte
     # The application has the request already, and once it has answered, the request had its effect.
     return "maybe" if stream.state is StreamState.OPEN else "yes"
+
+
+def _wrong_place(rule: Rule, stream: int) -> RemoteProtocolError:
+    """This message is not for stream 0, or for no other (SPEC 4)."""
+    flag = f" with{'' if rule.end else 'out'} END" if rule.codec.spec.end == "stream" else ""
+    problem = f"{rule.codec.spec.name}{flag} is not allowed on stream {stream} (SPEC 4)"
+    return RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
 
 
 def _wrong_shape(rule: Rule, head_size: int, length: int) -> RemoteProtocolError:

@@ -23,7 +23,7 @@ class Keepalive:
                   that dribble bytes do not get more time
     """
 
-    __slots__ = ("_asked", "_handshake_end", "_heard", "_idle", "_next_ping", "_ping_every", "_timeout")
+    __slots__ = ("_asked", "_handshake_end", "_heard", "_idle", "_ping_every", "_quiet_since", "_timeout")
 
     def __init__(self, limits: Limits, now: float, handshake_ms: int | None = None) -> None:
         self._handshake_end = None if handshake_ms is None else now + handshake_ms / 1000
@@ -43,8 +43,8 @@ class Keepalive:
 
     def on_receive(self, now: float) -> None:
         """Something was received."""
-        self._heard = now
-        self._next_ping = now + self._ping_every
+        self._heard = self._quiet_since = now
+        """The latter counts from the last PING, too."""
         self._asked: float | None = None
         """When the last PING was sent, the one that decides."""
 
@@ -54,7 +54,7 @@ class Keepalive:
             return self._handshake_end
         if self._asked is not None:
             return self._asked + self._timeout
-        return min(self._next_ping, self._heard + self._idle)
+        return min(self._quiet_since + self._ping_every, self._heard + self._idle)
 
     def poll(self, now: float) -> Verdict | None:
         """What is to be done now: send a PING, give the connection up, or nothing."""
@@ -66,7 +66,7 @@ class Keepalive:
             # However late this call comes (a suspended machine): nobody is dead who was not asked.
             self._asked = now
             return "ping"
-        if now >= self._next_ping:
-            self._next_ping = now + self._ping_every
+        if now >= self._quiet_since + self._ping_every:
+            self._quiet_since = now
             return "ping"
         return None

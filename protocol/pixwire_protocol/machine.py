@@ -7,14 +7,13 @@ from typing import Final
 
 from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError, error_name
 from pixwire_protocol.flow import ReceiveWindow
-from pixwire_protocol.header import Buffer
 from pixwire_protocol.limits import Limits, default
-from pixwire_protocol.messages import GoAway, Hello, Message, Welcome, clip, encode, encode_within
+from pixwire_protocol.messages import Encoded, GoAway, Hello, Message, Welcome, clip, encode, encode_within
 from pixwire_protocol.outbox import Outbox
 from pixwire_protocol.rates import Counts
 from pixwire_protocol.settings import Settings
 from pixwire_protocol.states import CONNECTION, Input, Role, State, StreamKind, StreamState, UploadState
-from pixwire_protocol.streams import Frames, Stream
+from pixwire_protocol.streams import Stream
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
 _CLOSED: Final = StreamState.CLOSED
@@ -40,7 +39,7 @@ class Machine:
         self.last_stream = 0
         """Highest stream id opened so far (client) or seen (server)."""
         self.window = ReceiveWindow(settings.connection_window)
-        self.outbox = Outbox(settings)
+        self.outbox = Outbox(settings, self.streams)
         self.outbox.held = role is Role.SERVER
         self.goaway_sent: GoAway | None = None
         self.goaway_received: GoAway | None = None
@@ -75,16 +74,16 @@ class Machine:
             raise LocalProtocolError(problem)
         self.move(state)
 
-    def fail(self, error: RemoteProtocolError, last_words: list[Buffer] | None = None) -> None:
+    def fail(self, error: RemoteProtocolError, last_words: bytes | None = None) -> None:
         """The connection is over: forget everything that waits, say why, ignore what comes."""
         if self.state is State.START and last_words is None:
-            last_words = []  # a peer that does not speak PXW is told nothing
+            last_words = b""  # a peer that does not speak PXW is told nothing
         if last_words is None:
-            last_words = encode(self.goaway(error.code, clip(error.message)))
+            last_words = b"".join(encode(self.goaway(error.code, clip(error.message))))
         self.failure = error
         self.end(last_words)
 
-    def end(self, last_words: list[Buffer]) -> None:
+    def end(self, last_words: bytes) -> None:
         """Drop all output but these last words and the greeting before them; what comes is ignored from now on.
 
         A client without last words has nothing to say to this peer: its greeting is dropped too.
@@ -97,7 +96,7 @@ class Machine:
         self.outbox.clear(greeting=not last_words and self.role is Role.CLIENT)
         self.outbox.held = False
         if last_words:
-            self.outbox.control((last_words, sum(map(len, last_words))))
+            self.outbox.control(last_words)
 
     def goaway(self, code: int, message: str, last_stream: int | None = None, **times: int | None) -> GoAway:
         """A GOAWAY; last_stream None = everything seen so far will be processed."""
@@ -130,7 +129,7 @@ class Machine:
             self.give_back(stream.receive)
             stream.receive = None
         self.outbox.drop_stream(stream)
-        if stream.done:
+        if not stream.queued and not stream.bulk:
             self.streams.pop(stream.id, None)
 
     def give_back(self, window: ReceiveWindow) -> None:
@@ -152,15 +151,9 @@ class Machine:
             self.give_back(stream.receive)
             stream.receive = None
 
-    def reap(self) -> None:
-        """Forget streams whose last frame has left."""
-        for stream in self.outbox.done:
-            self.streams.pop(stream.id, None)
-        self.outbox.done.clear()
-
     # ------------------------------------------------------------------ frames
 
-    def encode(self, message: Message, stream: int = 0, flags: int = 0) -> Frames:
+    def encode(self, message: Message, stream: int = 0, flags: int = 0) -> Encoded:
         """The frame, if the peer takes frames of that size. MessageTooLargeError names the limit."""
         return encode_within(message, stream, flags, self.max_frame)
 

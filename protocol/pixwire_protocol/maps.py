@@ -14,10 +14,11 @@ Part = TypeVar("Part")
 class Fields(dict[str, tuple[type, bool]]):
     """Field -> (type on the wire, required). Numbers are never negative here."""
 
-    __slots__ = ("required",)
+    __slots__ = ("kinds", "required")
 
     def __init__(self, table: Mapping[str, tuple[type, bool]]) -> None:
         super().__init__(table)
+        self.kinds = {name: kind for name, (kind, _) in table.items()}
         self.required = tuple(name for name, (_, required) in table.items() if required)
 
 
@@ -39,14 +40,15 @@ def checked(values: Any, table: Fields, what: str) -> dict[str, Any]:
     if type(values) is not dict:
         raise wrong(what, what, values, "a map")
     known: dict[str, Any] = {}
+    kind_of = table.kinds.get
     for name, value in values.items():
-        field = table.get(name)
-        if field is None or value is None:
+        kind, given = kind_of(name), type(value)
+        if given is kind:
+            if (kind is int or kind is float) and value < 0:
+                raise wrong(what, name, value, _KINDS[kind])
+        elif kind is None or value is None:
             continue
-        kind, given = field[0], type(value)
-        if given is not kind and not (kind is float and given is int):
-            raise wrong(what, name, value, _KINDS[kind])
-        if (given is int or given is float) and value < 0:
+        elif kind is not float or given is not int or value < 0:
             raise wrong(what, name, value, _KINDS[kind])
         known[name] = value
     for name in table.required:

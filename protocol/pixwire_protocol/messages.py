@@ -19,10 +19,13 @@ from pixwire_protocol.heads import MESSAGES
 from pixwire_protocol.limits import Limits
 from pixwire_protocol.profile import Map
 from pixwire_protocol.record import record
-from pixwire_protocol.registry import ERRORS, HEADER_SIZE, ErrorCode, Flag
+from pixwire_protocol.registry import ERRORS, ErrorCode, Flag
 
 SMALL_TAIL: Final = 4096
 """Tails up to this many bytes are copied behind their head: one small buffer is cheaper to send than two."""
+
+Encoded = bytes | tuple[bytes, Buffer]
+"""A finished frame: one buffer, or, when its tail is large, header and head, and the tail by reference."""
 
 
 @record
@@ -228,13 +231,6 @@ class Result:
 
 
 @record
-class PackedResult:
-    """A Result to be sent whose body is packed already (packed_map.py). Never received."""
-
-    body: bytes
-
-
-@record
 class Event:
     """Something happened to the watched job: body["event"] is "state" (never lost) or "progress" (lossy) (SPEC 9)."""
 
@@ -258,7 +254,7 @@ class Preview:
 Request = Submit | Status | Cancel | Watch | List | Admin | Fetch
 Message = (
     Hello | Welcome | Auth | AuthOk | Ping | Pong | Error | GoAway | Reset
-    | Request | Data | Credit | Result | PackedResult | Event | Preview
+    | Request | Data | Credit | Result | Event | Preview
 )  # fmt: skip
 
 
@@ -286,10 +282,7 @@ _CLASSES: Final[Mapping[str, type]] = {
     "PREVIEW": Preview,
 }
 CODECS: Final[Mapping[str, Codec]] = {name: Codec(_CLASSES[name], spec) for name, spec in MESSAGES.items()}
-_BY_CLASS: Final[Mapping[type, Codec]] = {
-    **{codec.cls: codec for codec in CODECS.values()},
-    PackedResult: CODECS["RESULT"],
-}
+_BY_CLASS: Final[Mapping[type, Codec]] = {codec.cls: codec for codec in CODECS.values()}
 _BY_TYPE: Final[Mapping[tuple[int, bool], Codec]] = {(codec.type, bool(codec.ack)): codec for codec in CODECS.values()}
 _ACKED: Final = frozenset(codec.type for codec in CODECS.values() if codec.ack)
 
@@ -300,25 +293,45 @@ def encode(message: Message, stream: int = 0, flags: int = 0) -> list[Buffer]:
     flags: Flag.END or 0; ACK is set by the class. Raises LocalProtocolError (MessageTooLargeError) for what the wire
     cannot carry. Whether the frame is allowed now is the Connection's business.
     """
-    return encode_within(message, stream, flags, MAX_LENGTH)[0]
+    frame = encode_within(message, stream, flags, MAX_LENGTH)
+    return [frame] if isinstance(frame, bytes) else list(frame)
 
 
-def encode_within(message: Message, stream: int, flags: int, limit: int) -> tuple[list[Buffer], int]:
-    """encode() for a peer that takes frames of at most `limit` bytes; also the size of all buffers together."""
+def encode_within(message: Message, stream: int, flags: int, limit: int) -> Encoded:
+    """encode() for a peer that takes frames of at most `limit` bytes."""
     codec = _BY_CLASS[type(message)]
     head, tail = codec.encode(message)
     tail_size = len(tail) if type(tail) is bytes else memoryview(tail).nbytes
     head_size = len(head)
     length = head_size + tail_size
     if length > limit:
-        problem = f"{codec.spec.name} of {length} bytes exceeds the limit of {limit} (SPEC 11)"
-        raise MessageTooLargeError(f"{problem}; send less, or have the peer raise max_frame")
+        raise _too_large(codec, length, limit)
     header = pack_header(codec.type, flags | codec.ack, stream, head_size, tail_size)
     if tail_size == 0:
-        return [header + head], length + HEADER_SIZE
+        return header + head
     if tail_size <= SMALL_TAIL:
-        return [b"".join((header, head, tail))], length + HEADER_SIZE
-    return [header + head, tail], length + HEADER_SIZE
+        return b"".join((header, head, tail))
+    return header + head, tail
+
+
+def size_of(frame: Encoded) -> int:
+    """Bytes of a finished frame."""
+    return len(frame) if isinstance(frame, bytes) else len(frame[0]) + memoryview(frame[1]).nbytes
+
+
+def encode_packed(kind: type, head: bytes, stream: int, flags: int, limit: int) -> bytes:
+    """The frame of a message without a tail and without ACK, whose head is packed already (packed_map.py). As
+    encode_within(), without a look at what is in the head.
+    """
+    codec = _BY_CLASS[kind]
+    if len(head) > limit:
+        raise _too_large(codec, len(head), limit)
+    return pack_header(codec.type, flags, stream, len(head), 0) + head
+
+
+def _too_large(codec: Codec, length: int, limit: int) -> MessageTooLargeError:
+    problem = f"{codec.spec.name} of {length} bytes exceeds the limit of {limit} (SPEC 11)"
+    return MessageTooLargeError(f"{problem}; send less, or have the peer raise max_frame")
 
 
 def encode_raw(message: Message, head: bytes) -> bytes:

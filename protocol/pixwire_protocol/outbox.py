@@ -17,11 +17,12 @@ from typing import Final
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.flow import SendWindow
 from pixwire_protocol.header import Buffer, pack_header
-from pixwire_protocol.messages import DATA_TYPE, SMALL_TAIL, Credit, encode
+from pixwire_protocol.messages import DATA_TYPE, SMALL_TAIL, Credit, Encoded, encode, size_of
 from pixwire_protocol.registry import ErrorCode, Flag
 from pixwire_protocol.settings import Settings
+from pixwire_protocol.source import Source
 from pixwire_protocol.states import StreamState
-from pixwire_protocol.streams import Bulk, Frames, Stream
+from pixwire_protocol.streams import Bulk, Stream
 
 _CLOSED: Final = StreamState.CLOSED  # used for every reply: a global is quicker than a member of its enum
 
@@ -29,17 +30,19 @@ _CLOSED: Final = StreamState.CLOSED  # used for every reply: a global is quicker
 class Outbox:
     """The queues of one connection. Raises RemoteProtocolError when the peer lets them grow beyond their bounds."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, streams: dict[int, Stream]) -> None:
+        """`streams`: the open ones by id. One that is over leaves it with its last frame."""
+        self._streams = streams
         self._control_frames = settings.control_frames
         self._control_limit = settings.control_bytes
         self._reply_limit = settings.reply_bytes
         self._greeting: list[Buffer] = []
-        self._control: deque[Frames] = deque()
+        self._control: deque[Encoded] = deque()
         self._control_bytes = 0
         self._credits: dict[int, int] = {}
-        self._replies: deque[tuple[Frames, Stream]] = deque()
+        self._replies: deque[tuple[Encoded, Stream]] = deque()
         self._reply_bytes = 0
-        self._lossy: dict[tuple[int, type], Frames] = {}
+        self._lossy: dict[tuple[int, type], Encoded] = {}
         self._ring: deque[Stream] = deque()
         self.window = SendWindow(0)
         """Credit of the connection."""
@@ -47,36 +50,34 @@ class Outbox:
         """Largest DATA tail; lowered to the peer's max_frame."""
         self.held = False
         """Nothing may leave yet (the peer has not shown that it speaks PXW)."""
-        self.done: list[Stream] = []
-        """Streams whose last frame has left since the caller looked."""
+        self.source: Source | None = None
+        """The tail of the DATA frame whose header take() gave last, when it does not lie in memory."""
 
-    def __bool__(self) -> bool:
+    @property
+    def ready(self) -> bool:
         """Whether take() would give something."""
-        if self.held:
-            return False
-        if self._greeting or self._replies or self._control or self._credits or self._lossy:
-            return True
-        return bool(self._ring) and self._data_ready
+        if (self._ring and self._data_ready) or self._replies or self._control or self._credits or self._lossy:
+            return not self.held
+        return bool(self._greeting) and not self.held
 
     @property
     def _data_ready(self) -> bool:
         return self.window.available > 0 or any(stream.next_is_empty for stream in self._ring)
 
-    @property
-    def room(self) -> int:
-        """Bytes that may still be queued as replies."""
-        return self._reply_limit - self._reply_bytes
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes may still be queued as replies."""
+        return self._reply_bytes + size <= self._reply_limit
 
     # ------------------------------------------------------------------ putting in
 
-    def greet(self, words: list[Buffer]) -> None:
+    def greet(self, words: Encoded) -> None:
         """Queue preface, HELLO or WELCOME: first of all, and kept when the connection fails (CON-017)."""
-        self._greeting += words
+        _put(words, self._greeting)
 
-    def control(self, frames: Frames) -> None:
+    def control(self, frame: Encoded) -> None:
         """Queue a control frame. EXCESSIVE_LOAD: the peer makes us answer and does not take the answers."""
-        self._control.append(frames)
-        self._control_bytes += frames[1]
+        self._control.append(frame)
+        self._control_bytes += size_of(frame)
         if self._control_bytes > self._control_limit or len(self._control) > self._control_frames:
             problem = f"{len(self._control)} control frames ({self._control_bytes} bytes) wait unread (SPEC 11)"
             raise RemoteProtocolError(ErrorCode.EXCESSIVE_LOAD, problem)
@@ -85,27 +86,28 @@ class Outbox:
         """Give credit back; several for one stream become one frame."""
         self._credits[stream] = self._credits.get(stream, 0) + n
 
-    def reply(self, stream: Stream, frames: Frames) -> None:
+    def reply(self, stream: Stream, frame: Encoded) -> None:
         """Queue a lossless frame of a stream, behind its DATA. SLOW_CONSUMER: the peer does not take its answers."""
         if self._lossy:
             self._drop_lossy(stream.id)
         if stream.bulk:
-            stream.bulk[-1].after.append(frames)
+            stream.bulk[-1].after.append(frame)
         else:
-            self._enqueue(stream, frames)
+            self._enqueue(stream, frame)
 
-    def lossy(self, stream: Stream, kind: type, frames: Frames) -> bool:
+    def lossy(self, stream: Stream, kind: type, frame: Encoded) -> bool:
         """Queue a lossy frame in place of an older one. False: there is no room, the frame is lost."""
         older = self._lossy.pop((stream.id, kind), None)
         if older is not None:
-            self._reply_bytes -= older[1]
-        if frames[1] > self.room:
+            self._reply_bytes -= size_of(older)
+        size = size_of(frame)
+        if not self.has_room(size):
             return False
-        self._lossy[stream.id, kind] = frames  # at the end: frames of one stream leave in the order of their seq
-        self._reply_bytes += frames[1]
+        self._lossy[stream.id, kind] = frame  # at the end: frames of one stream leave in the order of their seq
+        self._reply_bytes += size
         return True
 
-    def data(self, stream: Stream, data: memoryview, end: bool) -> None:
+    def data(self, stream: Stream, data: memoryview | Source, end: bool) -> None:
         """Queue DATA of a stream, by reference."""
         self._drop_lossy(stream.id)
         stream.add_bulk(data, end)
@@ -163,27 +165,30 @@ class Outbox:
             stream = next(iter(self._credits))
             out += encode(Credit(self._credits.pop(stream)), stream)
         while self._control and budget > 0:
-            buffers, size = self._control.popleft()
+            size = _put(self._control.popleft(), out)
             self._control_bytes -= size
             budget -= size
-            out += buffers
-        while self._replies and budget > 0:
-            (buffers, size), owner = self._replies.popleft()
+        replies = self._replies
+        while replies and budget > 0:
+            frame, owner = replies.popleft()
+            size = _put(frame, out)
             self._reply_bytes -= size
             budget -= size
-            out += buffers
             owner.queued -= 1
-            if owner.state is _CLOSED and owner.done:
-                self.done.append(owner)
-        if not self._replies:  # else DATA could overtake its own announcement
-            while self._lossy and budget > 0:
-                buffers, size = self._lossy.pop(next(iter(self._lossy)))
-                self._reply_bytes -= size
-                budget -= size
-                out += buffers
-            if self._ring:
-                self._take_data(out)
+            if owner.state is _CLOSED and not owner.queued and not owner.bulk:
+                self._streams.pop(owner.id, None)
+        if not replies and (self._lossy or self._ring):  # else DATA could overtake its own announcement
+            self._take_last(budget, out)
         return out
+
+    def _take_last(self, budget: int, out: list[Buffer]) -> None:
+        """What may come behind all replies."""
+        while self._lossy and budget > 0:
+            size = _put(self._lossy.pop(next(iter(self._lossy))), out)
+            self._reply_bytes -= size
+            budget -= size
+        if self._ring:
+            self._take_data(out)
 
     def _take_data(self, out: list[Buffer]) -> None:
         """One DATA frame of the stream whose turn it is: deficit round robin, one chunk of quantum per turn.
@@ -210,7 +215,10 @@ class Outbox:
         last = end == bulk.data.nbytes
         header = pack_header(DATA_TYPE, Flag.END if bulk.end and last else 0, stream.id, 0, size)
         piece = bulk.data[stream.offset : end]
-        if size <= SMALL_TAIL:
+        if not isinstance(piece, memoryview):
+            out.append(header)
+            self.source = piece if size else None
+        elif size <= SMALL_TAIL:
             out.append(header + piece)
         else:
             out += (header, piece)
@@ -222,8 +230,8 @@ class Outbox:
         if last:
             queue.popleft()
             stream.offset = 0
-            for frames in bulk.after:
-                self._enqueue(stream, frames)
+            for frame in bulk.after:
+                self._enqueue(stream, frame)
         self._next_turn(stream)
 
     def _next_turn(self, stream: Stream) -> None:
@@ -235,16 +243,25 @@ class Outbox:
         elif stream.deficit <= 0:
             ring.rotate(-1)
         if stream.done:
-            self.done.append(stream)
+            self._streams.pop(stream.id, None)
 
-    def _enqueue(self, stream: Stream, frames: Frames) -> None:
-        self._replies.append((frames, stream))
+    def _enqueue(self, stream: Stream, frame: Encoded) -> None:
+        self._replies.append((frame, stream))
         stream.queued += 1
-        self._reply_bytes += frames[1]
+        self._reply_bytes += len(frame) if isinstance(frame, bytes) else size_of(frame)
         if self._reply_bytes > self._reply_limit:
             problem = f"{self._reply_bytes} bytes of replies wait unread (SPEC 11)"
             raise RemoteProtocolError(ErrorCode.SLOW_CONSUMER, problem)
 
     def _drop_lossy(self, stream: int) -> None:
         for key in [key for key in self._lossy if key[0] == stream]:
-            self._reply_bytes -= self._lossy.pop(key)[1]
+            self._reply_bytes -= size_of(self._lossy.pop(key))
+
+
+def _put(frame: Encoded, out: list[Buffer]) -> int:
+    """Append a frame's buffers; its size."""
+    if isinstance(frame, bytes):
+        out.append(frame)
+        return len(frame)
+    out += frame
+    return size_of(frame)

@@ -4,17 +4,20 @@ The tail of SUBMIT is one msgpack map with these keys. The limits here are the p
 (kinds, multiples, largest size, most steps), which the server checks when it knows the model.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.forms import show
 from pixwire_protocol.profile import pack_map, unpack_map
 from pixwire_protocol.record import record
+
+if TYPE_CHECKING:
+    import hashlib
 
 KIND: Final = "txt2img"
 CONTENT_TYPE: Final = "application/msgpack"
@@ -120,6 +123,8 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     )
 }
 _PLAIN: Final = KINDS[KIND]
+_NOT_PLAIN: Final = ("strength", *_SCALES)
+"""Without these, and without attachments, there is nothing in a job of that kind that does not go together."""
 ATTACHMENTS: Final[Mapping[str, str]] = {
     IMAGE: "The image to begin with, scaled to width x height.",
     MASK: "Where to paint anew: white; scaled like the image.",
@@ -183,9 +188,11 @@ class GenerateParams:
 
     def to_map(self) -> dict[str, Any]:
         """The set fields in table order, as they travel: adapters are maps, no adapters are left out."""
-        values = {name: value for name in PARAMS if (value := getattr(self, name)) is not None and value != ()}
-        if "adapters" in values:
-            values["adapters"] = [adapter.to_map() for adapter in values["adapters"]]
+        values = {name: value for name in PARAMS if (value := getattr(self, name)) is not None}
+        if self.adapters:
+            values["adapters"] = [adapter.to_map() for adapter in self.adapters]
+        else:
+            values.pop("adapters", None)
         return values
 
     def validate(self) -> None:
@@ -197,10 +204,20 @@ class GenerateParams:
 
         With a kind, also for what does not go together with it and these attachments (or their names).
         """
-        params = from_map(self.to_map())
-        if kind is not None:
-            check_kind(params, kind, attachments)
-        return pack_map(params.to_map())
+        return pack(self.to_map(), kind, attachments)
+
+
+def pack(values: Mapping[str, Any], kind: str | None = None, attachments: "Sequence[Attachment | str]" = ()) -> bytes:
+    """`GenerateParams.pack` of these fields, without the object. In table order, as they travel; None counts as absent.
+
+    Raises ParamError.
+    """
+    given = _checked(values)
+    if kind is not None and not (kind == KIND and not attachments and given.keys().isdisjoint(_NOT_PLAIN)):
+        check_kind(GenerateParams(**given), kind, attachments)
+    if "adapters" in given:
+        given["adapters"] = [adapter.to_map() for adapter in given["adapters"]]
+    return pack_map(given)
 
 
 def parse(
@@ -257,6 +274,11 @@ def _wrong_attachments(spec: KindSpec, value: str, message: str) -> ParamError:
 
 def from_map(values: Mapping[str, Any]) -> GenerateParams:
     """The parameters in a map; nil counts as absent, integers are accepted for numbers. Raises ParamError."""
+    return GenerateParams(**_checked(values))
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are set, in their order. Raises ParamError."""
     given: dict[str, Any] = {}
     for name, value in values.items():
         spec = PARAMS.get(name)
@@ -271,7 +293,7 @@ def from_map(values: Mapping[str, Any]) -> GenerateParams:
         allowed = f"seed + count - 1 at most {MAX_SEED}"
         message = f"seed {given['seed']} is too high for {given['count']} images: {allowed}; choose a smaller seed"
         raise ParamError("seed", given["seed"], allowed, message)
-    return GenerateParams(**given)
+    return given
 
 
 def fingerprint(kind: str, tail: bytes | bytearray | memoryview, attachments: Sequence[Attachment] = ()) -> str:
@@ -280,13 +302,21 @@ def fingerprint(kind: str, tail: bytes | bytearray | memoryview, attachments: Se
     SHA-256 over kind, a zero byte, for each attachment in the order of their names its name, a zero byte, its sha256
     (the 64 digits) and a zero byte, then the raw tail.
     """
-    digest = hashlib.sha256(kind.encode())
+    digest = _sha256()(kind.encode())
     digest.update(b"\0")
     if attachments:
         for attachment in sorted(attachments, key=lambda attachment: attachment.name):
             digest.update(f"{attachment.name}\0{attachment.sha256}\0".encode())
     digest.update(tail)
     return digest.hexdigest()
+
+
+@cache
+def _sha256() -> "Callable[[bytes], hashlib._Hash]":
+    """Loaded when it is needed, in the server: OpenSSL takes a client without TLS five milliseconds."""
+    from hashlib import sha256
+
+    return sha256
 
 
 def _check_str(spec: ParamSpec, value: Any) -> str:

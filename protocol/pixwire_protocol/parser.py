@@ -18,6 +18,8 @@ from pixwire_protocol.registry import HEADER_SIZE, LIMITS, MAGIC, PREFACE, Error
 
 SCRATCH_SIZE: Final = 64 * 1024
 """One read of small frames. Larger did not help on loopback; a body is received into its own buffer anyway."""
+SHORT_READ: Final = 4 * 1024
+"""The same where an image may follow: what it brings of that is copied, and the rest comes into its place at once."""
 DIRECT_SIZE: Final = 8 * 1024
 """Bodies that lack at least this much are received in place; below, one read may bring the next frames too."""
 SMALL_TAIL: Final = 4096
@@ -46,6 +48,8 @@ _PREFACE: Final = Need.PREFACE
 _HEADER: Final = Need.HEADER
 _BODY: Final = Need.BODY
 _SKIPPED: Final = Need.SKIPPED
+
+_UNPACK: Final = HEADER.unpack_from
 
 Place = memoryview | Skip | None
 _NOWHERE: Final = memoryview(b"")
@@ -79,6 +83,7 @@ class FrameParser:
         "_scratch",
         "_target",
         "max_frame",
+        "read_short",
     )
 
     def __init__(self, receiver: Receiver, scratch: memoryview | None = None) -> None:
@@ -91,6 +96,8 @@ class FrameParser:
         self._length = self._head_size = self._filled = 0
         self._lent: memoryview | None = None  # the part of _target that get_buffer() gave out
         self._scratch = scratch
+        self.read_short = False
+        """What comes next is the beginning of a body that has a place, or may be; holds for one read."""
 
     @property
     def between_frames(self) -> bool:
@@ -100,7 +107,8 @@ class FrameParser:
     @property
     def mid_frame(self) -> bool:
         """Whether a frame was begun that is not complete."""
-        return self._need in (_BODY, _SKIPPED) or (self._need is _HEADER and bool(self._held))
+        need = self._need
+        return bool(self._held) if need is _HEADER else need is _BODY or need is _SKIPPED
 
     @property
     def in_body(self) -> bool:
@@ -122,7 +130,7 @@ class FrameParser:
             need = self._need
             if need is _HEADER:
                 if size - position >= HEADER_SIZE and not self._held:
-                    position = self._begin(data, position + HEADER_SIZE, *HEADER.unpack_from(data, position))
+                    position = self._take_frames(data, position)
                 else:
                     position = self._take_header(data, position)
             elif need is _BODY:
@@ -146,12 +154,13 @@ class FrameParser:
         self._lent = None
         if self._scratch is None:
             self._scratch = memoryview(bytearray(SCRATCH_SIZE))
-        return self._scratch
+        return self._scratch[:SHORT_READ] if self.read_short else self._scratch
 
     def buffer_updated(self, count: int) -> None:
         """`count` bytes were received into the buffer given last."""
         lent, self._lent = self._lent, None
         if lent is None:
+            self.read_short = False
             if self._scratch is not None:
                 self.feed(bytes(self._scratch[:count]))
             return
@@ -177,7 +186,7 @@ class FrameParser:
             return False
         place[: self._filled] = self._target[: self._filled]
         self._target = place[: self._length + spare]
-        self._placed = True
+        self._placed = self.read_short = True
         return True
 
     # ------------------------------------------------------------------ one step each; they return the new position
@@ -205,45 +214,53 @@ class FrameParser:
             if len(held) >= 4:  # marker and length are judged as soon as they are there
                 self._check_word(int.from_bytes(held[:4]))
             return end
-        header = HEADER.unpack(held)
+        word, frame_type, flags, head_size, stream = HEADER.unpack(held)
         held.clear()
-        return self._begin(data, end, *header)
-
-    def _begin(
-        self, data: bytes, position: int, word: int, frame_type: int, flags: int, head_size: int, stream: int
-    ) -> int:
-        """A header is there, its body (if it came along) begins at position. Takes the body too when it is complete."""
-        length = word & MAX_LENGTH
-        if word - length != MARKER_WORD or length > self.max_frame:
-            self._check_word(word)
-        if head_size > length:
-            problem = f"head_len {head_size} exceeds length {length} (SPEC 4)"
-            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
+        length = word - MARKER_WORD
+        if not head_size <= length <= self.max_frame:
+            self._check_sizes(word, head_size)
         place = self._receiver.on_header(frame_type, flags, head_size, stream, length)
-        if place is None:
-            end = position + length
-            if end <= len(data):
-                head_end = position + head_size
-                tail: Buffer = b""
-                if head_end < end:
-                    tail = data[head_end:end] if end - head_end <= SMALL_TAIL else memoryview(data)[head_end:end]
-                self._receiver.on_frame(data[position:head_end], tail, False)
-                return end
-            # The length was accepted: at most max_frame, the memory we declared we would spend on one frame.
-            place = memoryview(bytearray(length))
-            self._placed = False
-        elif isinstance(place, Skip):
+        return self._begin(end, head_size, length, place)
+
+    def _take_frames(self, data: bytes, position: int) -> int:
+        """At least one header is whole, at position. Takes all frames that lie in data to their end, one after the
+        other without a detour: most do. What is left then is the business of others.
+        """
+        receiver, unpack = self._receiver, _UNPACK
+        on_header, on_frame = receiver.on_header, receiver.on_frame
+        size = len(data)
+        last = size - HEADER_SIZE
+        while position <= last:
+            word, frame_type, flags, head_size, stream = unpack(data, position)
+            length = word - MARKER_WORD
+            if not head_size <= length <= self.max_frame:
+                self._check_sizes(word, head_size)
+            begin = position + HEADER_SIZE
+            position = begin + length
+            place = on_header(frame_type, flags, head_size, stream, length)
+            if place is not None or position > size:
+                return self._begin(begin, head_size, length, place)
+            if head_size == length:
+                on_frame(data[begin:position], b"", False)
+            else:
+                head, tail = data[begin : begin + head_size], memoryview(data)[begin + head_size : position]
+                on_frame(head, bytes(tail) if length - head_size <= SMALL_TAIL else tail, False)
+        return position
+
+    def _begin(self, position: int, head_size: int, length: int, place: Place) -> int:
+        """A header was accepted; its body, at position, is to be collected, placed, or skipped."""
+        if isinstance(place, Skip):
             if length:
                 self._need = _SKIPPED
             self._length, self._filled = length, 0
             return position
-        elif length == 0:
+        if length == 0:
             self._receiver.on_frame(b"", b"", False)
             return position
-        else:
-            self._placed = True
+        self._placed = self.read_short = place is not None
+        # The length was accepted: at most max_frame, the memory we declared we would spend on one frame.
+        self._target = memoryview(bytearray(length)) if place is None else place
         self._need = _BODY
-        self._target = place
         self._length, self._head_size, self._filled = length, head_size, 0
         return position
 
@@ -264,6 +281,13 @@ class FrameParser:
         if length - head_size <= SMALL_TAIL and not self._placed:
             tail = bytes(tail)
         self._receiver.on_frame(bytes(target[:head_size]), tail, self._placed)
+
+    def _check_sizes(self, word: int, head_size: int) -> None:
+        """Raises what is wrong with the first fields of a header."""
+        self._check_word(word)
+        if head_size > word & MAX_LENGTH:
+            problem = f"head_len {head_size} exceeds length {word & MAX_LENGTH} (SPEC 4)"
+            raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, problem)
 
     def _check_word(self, word: int) -> None:
         if word & ~MAX_LENGTH != MARKER_WORD:

@@ -6,7 +6,7 @@ Depth, entries, values, string and bin lengths are limited. This module knows no
 Two facts about the decoder shape the code: it preallocates what an array claims (64 KiB of nested `dc ff ff` would
 cost 67 MiB), and it nests 1,000 levels deep. So a map that could be deep or large is walked by `_survey` first.
 Almost every head is small and nearly flat. It is recognised by the bytes in it that may begin something else than a
-string, an integer or a truth value (one translate() finds them) and goes straight to the decoder; what comes out needs
+string, an integer or a truth value (one translate() sorts them) and goes straight to the decoder; what comes out needs
 no second look when none of these bytes can begin a bin, an ext type or a number that is not finite.
 """
 
@@ -31,11 +31,17 @@ Map = dict[str, Any]
 # because a shared one would mix the heads of two threads.
 _PACK_SIZE: Final = 1024
 
-# Bytes that may start a container, a bin, an ext or a float. In strings they can only be part of non-ASCII characters.
+# What a byte may begin: a container; a bin, an ext type or a float32; a float64; or (0) nothing of interest:
+# a string, an integer, a truth value. In strings, the first three can only be part of non-ASCII characters.
+_CONTAINER: Final = 1
+_LEAF: Final = 2
+_FLOAT: Final = 3
 _CONTAINERS: Final = frozenset([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
-_LOOK_CLOSER: Final = _CONTAINERS | frozenset([*range(0xC4, 0xCC), *range(0xD4, 0xD9)])
-_PLAIN: Final = bytes(byte for byte in range(256) if byte not in _LOOK_CLOSER)
-_NO_LEAVES: Final = bytes(_CONTAINERS) + b"\xcb"  # these, of all in _LOOK_CLOSER, are looked at otherwise
+_LEAVES: Final = frozenset([*range(0xC4, 0xCB), *range(0xD4, 0xD9)])
+_MARKS: Final = bytes(
+    _CONTAINER if byte in _CONTAINERS else _LEAF if byte in _LEAVES else _FLOAT if byte == 0xCB else 0
+    for byte in range(256)
+)
 _SMALL: Final = min(BIN, ENTRIES, STR)
 """Bytes in which no limit on lengths and entries can be exceeded: the decoder refuses counts above the data's size."""
 _DECODABLE: Final = 4 * DEPTH
@@ -56,6 +62,10 @@ _SIZES: Final = {
 _COUNTS: Final = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
+_Packer: Final = msgpack.Packer
+_unpackb: Final = msgpack.unpackb
+
+
 def _no_ext(code: int, data: bytes) -> NoReturn:
     raise ValueError(f"extension type {code}")
 
@@ -74,20 +84,20 @@ _STRICT: Final[dict[str, Any]] = {
 
 def unpack_map(data: bytes) -> Map:
     """The one map in data. Raises RemoteProtocolError(BAD_HEAD) for anything else, and nothing else (SPEC 5)."""
-    marks = data.translate(None, _PLAIN)
-    few, small = len(marks) <= DEPTH, len(data) <= _SMALL
-    if len(data) > VALUES or not (few or (small and len(marks) <= _DECODABLE)):
+    marks = data.translate(_MARKS)
+    levels, small = marks.count(_CONTAINER), len(data) <= _SMALL
+    if len(data) > VALUES or (levels > DEPTH and not (small and levels <= _DECODABLE)):
         # Fewer marks than levels cannot nest too deep; fewer bytes than values cannot hold too many.
         _survey(data)
-    plain = small and not marks.translate(None, _NO_LEAVES) and _NOT_FINITE.search(data) is None
+    plain = small and _LEAF not in marks and (_FLOAT not in marks or _NOT_FINITE.search(data) is None)
     try:
-        value = msgpack.unpackb(data) if plain else msgpack.unpackb(data, **_STRICT)  # strict_map_key is its default
+        value = _unpackb(data) if plain else _unpackb(data, **_STRICT)  # strict_map_key is its default
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         # The decoder has many ways to say no (UnicodeDecodeError, ExtraData, FormatError, StackError ...): one for us.
         raise _bad(f"not one valid msgpack map: {type(error).__name__}: {error}") from error
     if type(value) is not dict:
         raise _bad(f"must be a map, is {_kind(value)}")
-    if not (plain and few):
+    if levels > DEPTH or not plain:
         _check(value)
     return value
 
@@ -95,13 +105,14 @@ def unpack_map(data: bytes) -> Map:
 def pack_map(value: Map) -> bytes:
     """The map as msgpack, shortest forms. Raises LocalProtocolError for what the profile does not allow (SPEC 5)."""
     try:
-        data: bytes = msgpack.Packer(buf_size=_PACK_SIZE).pack(value)
+        data: bytes = _Packer(buf_size=_PACK_SIZE).pack(value)
         "".join(value)  # the cheapest way to ask whether all keys are strings
         # A receiver would close the connection over what unpack_map refuses: find out here, as cheaply as possible.
-        marks = len(data.translate(None, _PLAIN))
-        if marks > DEPTH or len(data) > BIN:
+        marks = data.translate(_MARKS)
+        levels = marks.count(_CONTAINER)
+        if levels > DEPTH or len(data) > BIN:
             unpack_map(data)
-        elif marks > 1:
+        elif levels > 1 or _LEAF in marks or _FLOAT in marks:
             _check(value)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise LocalProtocolError(f"cannot be sent as msgpack: {type(error).__name__}: {error}") from error
@@ -113,7 +124,7 @@ def pack_map(value: Map) -> bytes:
 def pack_checked(value: Map) -> bytes:
     """pack_map for a map whose values were checked one by one and are shallow."""
     try:
-        return msgpack.Packer(buf_size=_PACK_SIZE).pack(value)  # type: ignore[no-any-return]
+        return _Packer(buf_size=_PACK_SIZE).pack(value)  # type: ignore[no-any-return]
     except (ValueError, OverflowError) as error:  # a lone surrogate, an integer of more than 64 bits
         raise LocalProtocolError(f"cannot be sent as msgpack: {type(error).__name__}: {error}") from error
 

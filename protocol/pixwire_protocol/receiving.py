@@ -45,6 +45,7 @@ from pixwire_protocol.registry import MAJOR, MAX_STREAM, ErrorCode
 from pixwire_protocol.states import REQUEST_KINDS, Input, State, StreamKind, StreamState, UploadState
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
+_new: Final = tuple.__new__  # Received(...) without the detour of a named tuple's constructor
 _CLOSED: Final = StreamState.CLOSED
 _RECV_REQUEST: Final = Input.RECV_REQUEST
 _WATCH: Final = StreamKind.WATCH
@@ -126,14 +127,14 @@ class Receiving(Judging):
             if not min_major <= MAJOR <= max_major:
                 problem = f"the client speaks versions {min_major} to {max_major}, this server {MAJOR} (SPEC 6)"
                 error = RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
-                machine.fail(error, [make_preface()])
+                machine.fail(error, make_preface())
                 raise error
             refusal = machine.goaway_sent
             if refusal is not None:  # refused before a word was said
-                machine.end([make_preface() + b"".join(encode(refusal))])
+                machine.end(make_preface() + b"".join(encode(refusal)))
                 return
             machine.outbox.held = False
-            machine.outbox.greet([make_preface()])
+            machine.outbox.greet(make_preface())
         elif not min_major == max_major == MAJOR:
             problem = f"the server speaks versions {min_major} to {max_major}, this client {MAJOR} (SPEC 6)"
             raise RemoteProtocolError(ErrorCode.VERSION_UNSUPPORTED, problem)
@@ -154,8 +155,9 @@ class Receiving(Judging):
             else:
                 self._on_stream_fault(error, answer=not rule.ends_stream)
             return
-        if self._machine.state is not self._next_state:
-            self._machine.move(self._next_state)
+        machine = self._machine
+        if machine.state is not self._next_state:
+            machine.move(self._next_state)
         _HANDLERS[type(message)](self, message)
 
     # ------------------------------------------------------------------ frames of the connection
@@ -164,7 +166,7 @@ class Receiving(Judging):
         machine, settings = self._machine, self._machine.settings
         features = tuple(name for name in message.features if name in settings.features)
         self._meet(message)
-        machine.outbox.greet(machine.encode(make_welcome(settings, features))[0])
+        machine.outbox.greet(machine.encode(make_welcome(settings, features)))
         if settings.auth:
             machine.need_auth()
         else:
@@ -190,7 +192,7 @@ class Receiving(Judging):
         """Client: requests may be sent now."""
         grease = self._machine.settings.grease
         if grease is not None:
-            self._machine.outbox.control(([grease.frame], len(grease.frame)))
+            self._machine.outbox.control(grease.frame)
         self.be_ready()
         self.events.append(Ready(peer))
 
@@ -246,7 +248,7 @@ class Receiving(Judging):
         self.events.append(Received(0, message, False))
         if self._is_server:
             if machine.over or message.code not in (ErrorCode.NO_ERROR, ErrorCode.DRAINING):
-                machine.end([])
+                machine.end(b"")
             return
         text = message.message or "the server is going away"
         for stream in sorted(stream for stream in machine.streams if stream > message.last_stream):
@@ -262,15 +264,16 @@ class Receiving(Judging):
                 self._machine.goaway_received = GoAway(MAX_STREAM, message.code, message.name, message.message)
             self.events.append(Received(0, message, True))
             if self._is_server:
-                self._machine.end([])
+                self._machine.end(b"")
         else:
             self._over(message)
 
     # ------------------------------------------------------------------ frames of streams
 
     def _on_request(self, message: Any) -> None:
-        self._machine.open(self._stream, REQUEST_KINDS[type(message)])
-        self.events.append(Received(self._stream, message, True))
+        stream = self._stream
+        self._machine.open(stream, REQUEST_KINDS[type(message)])
+        self.events.append(_new(Received, (stream, message, True)))
 
     def _on_submit(self, message: Submit) -> None:
         end = self._rule.end
@@ -291,7 +294,7 @@ class Receiving(Judging):
         if stream.upload is not None and stream.upload is not _ANSWERED:
             self._machine.answer_upload(stream)
         end = self._rule.end
-        self.events.append(Received(stream.id, message, end))
+        self.events.append(_new(Received, (stream.id, message, end)))
         if end:
             self._machine.finish(stream)
 

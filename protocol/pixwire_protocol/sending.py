@@ -16,43 +16,40 @@ from pixwire_protocol.errors import (
     error_name,
 )
 from pixwire_protocol.header import Buffer
-from pixwire_protocol.machine import Machine
 from pixwire_protocol.messages import (
-    Auth,
-    AuthOk,
+    Encoded,
     Event,
     Message,
-    PackedResult,
-    Ping,
     Preview,
     Request,
     Reset,
     Result,
     Submit,
-    Welcome,
-    clip,
+    encode_packed,
     encode_within,
     error_message,
+    size_of,
 )
-from pixwire_protocol.receiving import Receiving
+from pixwire_protocol.presiding import Presiding
 from pixwire_protocol.registry import MAX_STREAM, ErrorCode, Flag
+from pixwire_protocol.source import Source
 from pixwire_protocol.states import (
     UPLOAD,
     Input,
     Role,
     State,
     StreamInput,
+    StreamKind,
     StreamState,
     UploadInput,
     UploadState,
     kind_of,
 )
-from pixwire_protocol.streams import Frames, Stream
+from pixwire_protocol.streams import Stream
 
 # Message class -> what sending it does to a stream, without and with END. None: not possible.
 _SENDABLE: Mapping[type, tuple[StreamInput | None, StreamInput | None]] = {
     Result: (StreamInput.RESULT, StreamInput.RESULT_END),
-    PackedResult: (StreamInput.RESULT, StreamInput.RESULT_END),
     Event: (StreamInput.EVENT, StreamInput.EVENT_END),
     Preview: (StreamInput.PREVIEW, None),
 }
@@ -61,19 +58,17 @@ _NOT_SENDABLE = (None, None)
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
 _CLOSED: Final = StreamState.CLOSED
+_TRANSFER: Final = StreamKind.TRANSFER
 _SEND_REPLY: Final = Input.SEND_REPLY
 _SEND_REQUEST: Final = Input.SEND_REQUEST
 _SEND_DATA: Final = Input.SEND_DATA
+_RESULT_END: Final = StreamInput.RESULT_END
 _ANSWERED: Final = UploadState.ANSWERED
 _END: Final = Flag.END
 
 
-class Sending:
+class Sending(Presiding):
     """What a Connection sends. Connection is the class to use; this one has no constructor of its own."""
-
-    _role: Role
-    _machine: Machine
-    _receiving: Receiving
 
     def open(self, message: Request) -> int:
         """Client: send a request on a new stream; returns its id (SPEC 7). With attachments, send_data() comes next.
@@ -97,8 +92,8 @@ class Sending:
         if stream > MAX_STREAM:
             raise DrainingError(ErrorCode.NO_ERROR, "all stream ids are used up")
         attachments = message.attachments if type(message) is Submit else ()
-        frames = encode_within(message, stream, 0 if attachments else _END, machine.max_frame)
-        if frames[1] > machine.outbox.room:
+        frame = encode_within(message, stream, 0 if attachments else _END, machine.max_frame)
+        if not machine.outbox.has_room(size_of(frame)):
             raise LocalProtocolError(
                 f"{machine.settings.reply_bytes} bytes of requests wait to be sent; send them first"
             )
@@ -106,7 +101,9 @@ class Sending:
         opened = machine.open(stream, kind)
         if attachments:
             opened.expect_upload(sum(attachment.size for attachment in attachments))
-        machine.outbox.reply(opened, frames)
+        elif kind is _TRANSFER:
+            self._receiving.parser.read_short = True
+        machine.outbox.reply(opened, frame)
         return stream
 
     def _cannot_open(self) -> LocalProtocolError:
@@ -143,29 +140,49 @@ class Sending:
         if happened is None or (lossy and end):
             raise LocalProtocolError(f"{kind.__name__}{' with END' if end else ''} cannot be sent on a stream (SPEC 7)")
         state = found.table[found.state].get(happened) or self._next(found, happened)
-        frames = encode_within(message, stream, _END if end else 0, machine.max_frame)
-        found.state = state
-        if found.upload is not None and found.upload is not _ANSWERED:
-            self._receiving.abandon(stream)
-            machine.answer_upload(found)
+        frame = encode_within(message, stream, _END if end else 0, machine.max_frame)
+        self._advance(found, state)
         if lossy:
-            return machine.outbox.lossy(found, kind, frames)
-        return self._reply(found, frames)
+            return machine.outbox.lossy(found, kind, frame)
+        return self._reply(found, frame)
 
-    def send_data(self, stream: int, data: Buffer, end: bool = False) -> bool:
+    def answer(self, stream: int, body: bytes) -> bool:
+        """Server: send(stream, Result(map), end=True) for a map that is packed already (packed_map.py)."""
+        machine = self._machine
+        found = machine.streams.get(stream)
+        if found is None or found.state is _CLOSED or _SEND_REPLY not in machine.inputs:
+            self._sendable(stream, _SEND_REPLY)
+            return False
+        state = found.table[found.state].get(_RESULT_END) or self._next(found, _RESULT_END)
+        frame = encode_packed(Result, body, stream, _END, machine.max_frame)
+        if found.upload is None:
+            found.state = state
+        else:
+            self._advance(found, state)
+        return self._reply(found, frame)
+
+    def _advance(self, stream: Stream, state: StreamState) -> None:
+        """The server sends something on this stream."""
+        stream.state = state
+        if stream.upload is not None and stream.upload is not _ANSWERED:
+            self._receiving.abandon(stream.id)
+            self._machine.answer_upload(stream)
+
+    def send_data(self, stream: int, data: Buffer | Source, end: bool = False) -> bool:
         """Send DATA: a server after a RESULT that announced it, a client after a SUBMIT with attachments (SPEC 7).
 
         May be called again to send more; the last call has end=True (perhaps with no data). Pieces of less than 1 KiB
         make tiny frames, of which the peer takes only so many in a row (small_data_run). `data` is kept by reference
         and cut into frames when it leaves, as credit allows: do not change it until unsent() says that it has left and
-        the transport has taken it. Returns False when the stream is over, and when the server has answered an upload:
+        the transport has taken it. A Source is cut in the same way, and read by nobody here: see take_source().
+        Returns False when the stream is over, and when the server has answered an upload:
         then nothing more is wanted, what had not left was dropped. LocalProtocolError for other bytes than announced.
         """
         is_client = self._role is Role.CLIENT
         found = self._sendable(stream, _SEND_DATA if is_client else _SEND_REPLY)
         if found is None:
             return False
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        view = _view(data) if isinstance(data, Buffer) else data
         if is_client:
             if not self._upload(found, view.nbytes, end):
                 return False
@@ -229,94 +246,6 @@ class Sending:
             return False
         return self._end_stream(found, machine.encode(Reset(code, error_name(code)), stream))
 
-    def authenticate(self, mechanism: str, token: str) -> bool:
-        """Client: say who you are (SPEC 6), after AuthNeeded and again later, before the proof expires.
-
-        The answer is Received(0, AuthOk), the first time followed by Ready. The server refuses with GOAWAY AUTH_FAILED.
-
-        Raises LocalProtocolError for a mechanism that the server did not name, or while an AUTH waits for its answer;
-        its text never has the token. False when the connection is over.
-        """
-        machine = self._machine
-        if machine.over:
-            return False
-        offered = machine.peer.auth if isinstance(machine.peer, Welcome) else ()
-        if mechanism not in offered:
-            known = ", ".join(offered) or "none"
-            raise LocalProtocolError(f"the server takes no AUTH {mechanism!r:.40}; its mechanisms: {known} (SPEC 6)")
-        if machine.auth_pending:
-            raise LocalProtocolError("an AUTH waits for its answer (SPEC 6)")
-        frames = machine.encode(Auth(mechanism, token))
-        machine.local(Input.SEND_AUTH)
-        machine.auth_pending = True
-        return self._control(frames)
-
-    def accept_auth(self, principal: str, *, expires_ms: int | None = None, roles: tuple[str, ...] = ()) -> bool:
-        """Server: the AUTH received last is right (SPEC 6). The first one makes the connection READY.
-
-        expires_ms is told to the client; keeping it is the program's business (goaway(AUTH_EXPIRED)). roles replace
-        those of before. When principal is another one than before, the connection fails with AUTH_FAILED. To refuse an
-        AUTH: goaway(AUTH_FAILED), close.
-        Raises LocalProtocolError when no AUTH waits. False when the connection is over.
-        """
-        machine = self._machine
-        if machine.over:
-            return False
-        if not machine.auth_pending or self._role is Role.CLIENT:
-            raise LocalProtocolError("no AUTH waits for an answer (SPEC 6)")
-        frames = machine.encode(AuthOk(principal, expires_ms, roles))
-        if machine.principal not in (None, principal):
-            problem = "these credentials belong to another principal than the connection (SPEC 6)"
-            machine.fail(RemoteProtocolError(ErrorCode.AUTH_FAILED, problem))
-            return False
-        machine.local(Input.SEND_AUTH_OK)
-        machine.auth_pending, machine.authenticated = False, True
-        machine.principal = principal
-        machine.roles = roles
-        self._receiving.be_ready()
-        return self._control(frames)
-
-    def ping(self, payload: bytes) -> bool:
-        """Send PING with 8 bytes; the answer is Received(0, Pong(payload)). False when the connection is over."""
-        if self._machine.over:
-            return False
-        frames = self._machine.encode(Ping(bytes(payload)))
-        self._machine.local(Input.SEND_PING)
-        return self._control(frames)
-
-    def goaway(
-        self,
-        code: int = ErrorCode.NO_ERROR,
-        message: str = "",
-        *,
-        last_stream: int | None = None,
-        grace_ms: int | None = None,
-        reconnect_after_ms: int | None = None,
-    ) -> bool:
-        """Announce the end (SPEC 12). Streams above last_stream are refused (default: everything seen goes on).
-
-        A drain has two steps: last_stream=2**31-1 ("open no more"), and after a round trip the true value (leave it
-        out). Before the handshake is done it refuses the connection: a server's GOAWAY waits for the client's preface
-        and is the last thing sent. False when the connection is over.
-        """
-        machine = self._machine
-        if machine.over:
-            return False
-        message = clip(message)
-        frame = machine.goaway(code, message, last_stream, grace_ms=grace_ms, reconnect_after_ms=reconnect_after_ms)
-        frames = machine.encode(frame)
-        machine.goaway_sent = frame
-        if machine.state is State.START and self._role is Role.SERVER:
-            return True  # sent when the preface has shown that somebody there understands it
-        if Input.SEND_GOAWAY not in machine.inputs:
-            if self._role is Role.SERVER:
-                machine.end(frames[0])
-            else:
-                machine.end([])
-            return True
-        machine.local(Input.SEND_GOAWAY)
-        return self._control(frames)
-
     def unsent(self, stream: int) -> int:
         """Bytes given to send_data() that data_to_send() has not returned yet; 0 for a stream that is over."""
         found = self._machine.streams.get(stream)
@@ -325,7 +254,7 @@ class Sending:
     @property
     def has_output(self) -> bool:
         """Whether data_to_send() would return something now."""
-        return bool(self._machine.outbox)
+        return self._machine.outbox.ready
 
     def data_to_send(self, max_bytes: int = 256 * 1024) -> list[Buffer]:
         """The next buffers to write, in order, none of them empty; [] when there is nothing to send.
@@ -334,11 +263,15 @@ class Sending:
         frame of at most data_chunk bytes: call again when the transport has room. Buffers may be views of what was
         given to send_data(); what is returned here counts as sent.
         """
-        machine = self._machine
-        out = machine.outbox.take(max_bytes)
-        if machine.outbox.done:
-            machine.reap()
-        return out
+        return self._machine.outbox.take(max_bytes)
+
+    def take_source(self) -> Source | None:
+        """What must follow the buffers of the last data_to_send() at once: a part of a Source that was given to
+        send_data(). Whoever gives Sources asks after each data_to_send().
+        """
+        outbox = self._machine.outbox
+        source, outbox.source = outbox.source, None
+        return source
 
     # ------------------------------------------------------------------ helpers
 
@@ -360,30 +293,26 @@ class Sending:
             raise LocalProtocolError(problem)
         return state
 
-    def _reply(self, stream: Stream, frames: Frames) -> bool:
+    def _reply(self, stream: Stream, frame: Encoded) -> bool:
         """Queue a frame; when the peer takes nothing and too much waits, the connection fails (SLOW_CONSUMER)."""
         try:
-            self._machine.outbox.reply(stream, frames)
+            self._machine.outbox.reply(stream, frame)
         except RemoteProtocolError as error:
             self._machine.fail(error)
             return False
         return True
 
-    def _control(self, frames: Frames) -> bool:
-        """The same for control frames (EXCESSIVE_LOAD)."""
-        try:
-            self._machine.outbox.control(frames)
-        except RemoteProtocolError as error:
-            self._machine.fail(error)
-            return False
-        return True
-
-    def _end_stream(self, stream: Stream, frames: Frames) -> bool:
+    def _end_stream(self, stream: Stream, frame: Encoded) -> bool:
         """The stream ends with this frame; what waits and need not be sent is dropped."""
         machine = self._machine
         self._receiving.abandon(stream.id)
         machine.outbox.drop_stream(stream)
-        sent = self._reply(stream, frames)
+        sent = self._reply(stream, frame)
         if sent:
             machine.finish(stream)
         return sent
+
+
+def _view(data: Buffer) -> memoryview:
+    """As bytes; an empty one cannot be cast."""
+    return memoryview(data).cast("B") if len(data) else memoryview(b"")

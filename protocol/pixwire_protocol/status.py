@@ -11,7 +11,7 @@ from pixwire_protocol.attachments import Attachment, attachments_from, attachmen
 from pixwire_protocol.forms import is_job_id
 from pixwire_protocol.maps import Fields, Map, checked, each, numbers, strings, wrong
 from pixwire_protocol.model_info import ModelInfo as ModelInfo  # what is listed beside the jobs
-from pixwire_protocol.record import record
+from pixwire_protocol.record import filled, record, sparse_record
 from pixwire_protocol.registry import LIMITS
 
 LOW: Final = "low"
@@ -108,7 +108,7 @@ class JobError:
         return cls(**checked(values, _ERROR, "error"))
 
 
-@record
+@sparse_record
 class JobStatus:
     """A job at one moment. SPEC 8.16, 9.
 
@@ -216,7 +216,7 @@ class JobStatus:
             known["tags"] = strings(known["tags"], "status", "tags")
         if "timesteps" in known:
             known["timesteps"] = numbers(known["timesteps"], "status", "timesteps")
-        return cls(**known)
+        return filled(cls, known)
 
 
 @record

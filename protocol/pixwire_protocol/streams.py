@@ -9,20 +9,18 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pixwire_protocol.flow import ReceiveWindow, SendWindow
-from pixwire_protocol.header import Buffer
+from pixwire_protocol.messages import Encoded
+from pixwire_protocol.source import Source
 from pixwire_protocol.states import STREAMS, StreamKind, StreamState, UploadState
-
-Frames = tuple[list[Buffer], int]
-"""Finished frames: their buffers, and how many bytes they are together."""
 
 
 @dataclass(slots=True)
 class Bulk:
-    """A buffer to be sent as DATA, by reference; end: the stream's last; after: frames that must not overtake it."""
+    """Bytes to be sent as DATA, by reference; end: the stream's last; after: frames that must not overtake it."""
 
-    data: memoryview
+    data: memoryview | Source
     end: bool
-    after: list[Frames] = field(default_factory=list)
+    after: list[Encoded] = field(default_factory=list)
 
 
 # Used for every frame: reading a member off its enum costs 60 ns in Python 3.11, a global 10.
@@ -106,7 +104,7 @@ class Stream:
             return f"END on stream {self.id} with {self.upload_missing - size} bytes of its attachments missing"
         return None
 
-    def add_bulk(self, data: memoryview, end: bool) -> None:
+    def add_bulk(self, data: memoryview | Source, end: bool) -> None:
         """Queue DATA."""
         self.to_send()
         if self.bulk is None:

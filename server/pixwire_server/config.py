@@ -166,10 +166,11 @@ def _explain(fields: Mapping[str, FieldHelp], origins: Mapping[str, str], error:
             where = config_models.where(entry["loc"])
             lines[where] = f"{where} = {entry['input']!r} (in {origins[name]}) cannot be used: {why or entry['msg']}"
             continue
+        allowed = fields[name].allowed
         lines.setdefault(
             name,
             f"{name} = {entry['input']!r} (from {origins.get(name, 'the default')}) cannot be used"
-            f"{f': {why}' if why else ''}; allowed: {fields[name].allowed}",
+            f"{f': {why}' if why else ''}{'' if allowed in why else f'; allowed: {allowed}'}",
         )
     return list(lines.values())
 

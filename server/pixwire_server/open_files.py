@@ -1,4 +1,6 @@
-"""How many files the process may have open: connections, and every image and upload under way, are one each."""
+"""How many files the process may have open: connections, which are two each when images leave by them, and every image
+and upload under way.
+"""
 
 import logging
 import resource
@@ -8,8 +10,8 @@ log = logging.getLogger(__name__)
 
 ENOUGH: Final = 65_536
 """More is not asked for: some programs walk through all numbers they may use."""
-OWN: Final = 64
-"""Files of the server itself: journal, engine, sockets to listen on."""
+OWN: Final = 128
+"""Files of the server itself: journal, engine, sockets to listen on, images that are kept open."""
 
 
 def goal(soft: int, hard: int) -> int:
@@ -27,7 +29,7 @@ def allow_many(connections: int) -> None:
     limit = goal(soft, hard)
     if limit != soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    needed = 2 * connections + OWN
+    needed = 3 * connections + OWN
     if limit != resource.RLIM_INFINITY and limit < needed:
         log.warning(
             "only %d files may be open at a time, and max_connections = %d may need %d: beyond that connections and"

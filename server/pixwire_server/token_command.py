@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from pixwire_server.doors.tokens import ADMIN, MAX_PRINCIPAL, entry_for, new_token
 
-PROGRAM = "pixwire-server token"
+PROGRAM = "pixwire token"
 MAX_DAYS = 36_500
 _DESCRIPTION = """\
 Make a token for PRINCIPAL. The lines for the server's tokens file (--tokens) go to stdout; they hold the SHA-256 of the
@@ -16,7 +16,7 @@ token only. The token itself goes to stderr, once: it is kept nowhere.
 """
 _EPILOG = """\
 example, which tells a running server about alice and shows her token:
-  pixwire-server token alice >> tokens.toml && kill -HUP SERVER
+  pixwire token alice >> tokens.toml && kill -HUP SERVER
 """
 
 

@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import httpx
 import numpy as np
 import pytest
+from benchmarks import processes
 from benchmarks.deployments.model import Plain
 from benchmarks.deployments.outcomes import Answer, Kind, Outcome
 from benchmarks.deployments.prompts import Prompts
@@ -50,8 +52,57 @@ async def test_batching_servers_make_the_right_images(asked: tuple[list[Request]
                 images = await asyncio.gather(*(_post(http, peer.address(""), one) for one in requests))
                 right = [judge.right(one.number, image) for one, image in zip(requests, images, strict=True)]
                 assert right == [True] * 3, name
+                peer.pause()
+                await _all_are(peer, stopped=True)
+                peer.resume()
+                await _all_are(peer, stopped=False)
+                assert judge.right(requests[0].number, await _post(http, peer.address(""), requests[0])), name
     finally:
         await asyncio.gather(*(peer.kill() for peer in made.values()))
+
+
+async def _all_are(peer: Peer, *, stopped: bool) -> None:
+    """Wait until every process of this server is stopped, or none is."""
+    async with asyncio.timeout(20):
+        while {_state(pid) == "T" for pid in processes.family(peer.pid)} != {stopped}:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class Noted(Peer):
+    """A peer that is not started and notes what is done to it."""
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self.name, self.notes = name, notes
+
+    def pause(self) -> None:
+        self.notes.append(f"{self.name} paused")
+
+    def resume(self) -> None:
+        self.notes.append(f"{self.name} resumed")
+
+
+async def test_while_it_is_not_its_turn_a_peer_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "SETTLE_S", 0.0)
+    notes: list[str] = []
+    services = {"a": Noted("a", notes), "b": Noted("b", notes), peers.PIXWIRE: object()}
+    stands: Any = {name: SimpleNamespace(service=service) for name, service in services.items()}
+    run = peers.Run(peers.QUICK, 1, stands, lambda: None)
+    async with run.turn(peers.PIXWIRE):
+        assert notes == ["a paused", "b paused"]
+    notes.clear()
+
+    async def failing() -> None:
+        async with run.turn("a"):
+            assert notes == ["b paused"], "neither itself nor pixwire"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await failing()
+    assert notes == ["b paused", "b resumed"]
 
 
 async def _post(http: aiohttp.ClientSession, url: str, request: Request) -> bytes:

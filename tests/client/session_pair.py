@@ -130,6 +130,9 @@ class Pair:
     # --- the client's side
 
     def heard(self, updates: Sequence[Update]) -> None:
+        soonest = self.session.soonest
+        due = self.session.next_deadline(self.now)
+        assert due is None or soonest <= due, "a shell that looks when `soonest` moves would wake too late"
         for update in updates:
             self.updates.append(update)
             match update:

@@ -1,5 +1,7 @@
 """When to connect again."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,21 @@ def test_deadlines_are_like_a_dictionary_that_is_searched(steps: list[tuple[int,
             model = {key: at for key, at in model.items() if at > time}
         assert deadlines.next() == min(model.values(), default=None)
         assert len(deadlines) == len(model)
+
+
+def test_deadlines_that_are_dropped_soon_are_never_put_in_order() -> None:
+    deadlines: Deadlines[int] = Deadlines()
+    deadlines.set(-1, 5.0)
+    assert deadlines.next() == deadlines.soonest == 5.0
+    for number in range(1000):
+        deadlines.set(number, 3.0)
+        deadlines.drop(number)
+    assert len(deadlines._heap) == 1
+    assert deadlines.soonest == 3.0, "too early is fine until somebody asks"
+    assert deadlines.next() == deadlines.soonest == 5.0
+    deadlines.drop(-1)
+    assert deadlines.next() is None
+    assert deadlines.soonest == math.inf
 
 
 def test_replaced_deadlines_do_not_pile_up() -> None:

@@ -45,6 +45,17 @@ async def test_a_life(inside: Inside, folder: Path) -> None:
     assert "secret-1" not in (await inside("contexts", "show", "home", "--json")).out
 
 
+async def test_whose_server_does_not_answer_is_said(inside: Inside, folder: Path) -> None:
+    """Who has forgotten which context is in use sees it."""
+    await inside("contexts", "add", "gpu", "--url", "pixwire+unix:///no/such/socket")
+    ended = await inside("models")
+    assert ended.code == 3
+    assert "the server of the context 'gpu', which is in use: --url and --context name another" in ended.err
+    ended = await inside("models", "--url", "pixwire+unix:///no/other")
+    assert "start a server with `pixwire serve`" in ended.err
+    assert "gpu" not in ended.err
+
+
 async def test_nobody_else_can_read_it(inside: Inside, folder: Path) -> None:
     before = os.umask(0)
     try:

@@ -129,6 +129,17 @@ async def test_several_images_and_json(server: ScriptedServer, tmp_path: Path) -
     assert (tmp_path / "a-2.webp").read_bytes() == PNG * 2
 
 
+async def test_an_image_that_cannot_be_saved_is_still_at_the_server(server: ScriptedServer, tmp_path: Path) -> None:
+    command = await Command.start("generate", "x", "-o", "out.png", "--job", "j", cwd=tmp_path, url=server.url)
+    request = await server.next(Submit)
+    (tmp_path / "out.png").mkdir()  # a folder is in the way now
+    request.accept("running")
+    request.succeed([PNG])
+    ended = await command.end()
+    assert ended.code == 1
+    assert ended.err.splitlines()[-2:] == ["to come back for it: pixwire fetch j", "pixwire: out.png: is a directory"]
+
+
 async def test_a_name_of_its_own(server: ScriptedServer, tmp_path: Path) -> None:
     command = await Command.start("generate", "A red circle!", cwd=tmp_path, url=server.url)
     request = await server.next(Submit)

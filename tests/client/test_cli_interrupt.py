@@ -1,5 +1,7 @@
 """Ctrl-C in every command: one line that says what goes on, exit code 130, and nothing left behind."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,25 @@ async def test_while_connecting(server: ScriptedServer, tmp_path: Path, command:
     assert ended.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     await peer.gone
+
+
+SLOW_TO_LOAD = """
+import os, signal, sys
+
+class Interrupting:  # Ctrl-C comes when the command line begins to load
+    def find_spec(self, name, *rest):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from pixwire.cli import main
+sys.exit(main(["models"]))
+"""
+
+
+async def test_while_modules_are_loaded() -> None:
+    ended = subprocess.run([sys.executable, "-c", SLOW_TO_LOAD], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "pixwire: interrupted\n")
 
 
 @pytest.mark.parametrize("command", ["watch", "fetch"])

@@ -1,6 +1,7 @@
 """`pixwire.Image`."""
 
 import base64
+import errno
 import io
 import os
 import pickle
@@ -44,6 +45,17 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"a\.png"):
         image(encoded()).save(tmp_path / "a.png")
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        image(encoded()).save(tmp_path / "a.png")
+    assert caught.value.filename == str(tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []
 
 
 def test_to_pil() -> None:

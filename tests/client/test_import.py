@@ -44,6 +44,7 @@ def test_nothing_but_msgpack_and_the_standard_library() -> None:
     assert strangers(used) == set()
     assert "asyncio" not in alone
     assert "asyncio" not in threads, "the blocking client has no use for it"
+    assert not {"ssl", "hashlib", "random", "html"} & threads, "loaded when they are needed: they take long"
     assert not {"ssl", "threading", "socket"} & alone, "an import opens nothing and starts nothing"
     assert "asyncio" in used
 

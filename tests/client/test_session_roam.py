@@ -70,7 +70,7 @@ def test_a_silent_server_is_asked_and_noticed() -> None:
     pair = Pair(ready=False)
     channel = pair.channel
     assert isinstance(channel, Channel)
-    channel._probe = 10.0
+    channel.liveness._probe = 10.0
     pair.pump()
     assert not pair.session.silent(pair.now)
     assert pair.session.next_deadline(pair.now) == 10.0

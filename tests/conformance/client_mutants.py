@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 import python_client
-from patching import around
+from patching import around, decode_floats_as_ints
 
 import pixwire
 from pixwire.core.calls import Call
@@ -114,13 +114,7 @@ def ignores_crit() -> None:
 
 @mutant("PXW-MSG-010")
 def takes_floats_for_ints() -> None:
-    def lenient(old: Any, self: Codec, head: bytes, tail: Any, stream: int) -> Any:
-        with contextlib.suppress(ValueError):
-            values = msgpack.unpackb(head)
-            head = msgpack.packb({k: int(v) if type(v) is float else v for k, v in values.items()})
-        return old(self, head, tail, stream)
-
-    around(Codec, "decode", lenient)
+    decode_floats_as_ints()
 
 
 @mutant("PXW-FLW-007")

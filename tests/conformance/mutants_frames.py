@@ -1,18 +1,16 @@
 """Defects of a server in frames, heads, the handshake, extensions and floods."""
 
-import contextlib
 from typing import Any
 
-import msgpack
 from mutation import mutant
-from patching import around
+from patching import around, decode_floats_as_ints
 
 from pixwire_protocol import judging, profile, receiving, sending
 from pixwire_protocol.codec import Codec
 from pixwire_protocol.errors import RemoteProtocolError
 from pixwire_protocol.greeting import make_welcome
 from pixwire_protocol.machine import Machine
-from pixwire_protocol.messages import encode_within
+from pixwire_protocol.messages import encode_packed, encode_within
 from pixwire_protocol.parser import SKIP, FrameParser
 from pixwire_protocol.rates import Rates
 from pixwire_protocol.registry import ErrorCode
@@ -60,7 +58,8 @@ def ignores_flags() -> None:
 
 @mutant("PXW-FRM-003")
 def ignores_the_clients_max_frame() -> None:
-    sending.encode_within = lambda message, stream, flags, limit: encode_within(message, stream, flags, 1 << 24)
+    sending.encode_within = lambda *words: encode_within(*words[:3], 1 << 24)
+    sending.encode_packed = lambda *words: encode_packed(*words[:4], 1 << 24)
 
 
 @mutant("PXW-FRM-008")
@@ -86,13 +85,7 @@ def refuses_unknown_keys() -> None:
 
 @mutant("PXW-MSG-010")
 def takes_floats_for_ints() -> None:
-    def lenient(old: Any, self: Codec, head: bytes, tail: Any, stream: int) -> Any:
-        with contextlib.suppress(ValueError):
-            values = msgpack.unpackb(head)
-            head = msgpack.packb({k: int(v) if type(v) is float else v for k, v in values.items()})
-        return old(self, head, tail, stream)
-
-    around(Codec, "decode", lenient)
+    decode_floats_as_ints()
 
 
 @mutant("PXW-MSG-012")
@@ -135,7 +128,7 @@ def any_token_will_do() -> None:
 @mutant("PXW-AUT-001", token=True)
 def serves_before_auth() -> None:
     around(Machine, "need_auth", lambda old, self: None)
-    around(Session, "handle", lambda old, self, received: (setattr(self, "principal", "alice"), old(self, received)))
+    around(Session, "handle", lambda old, self, *rest: (setattr(self, "_principal", "alice"), old(self, *rest)))
 
 
 # ---------------------------------------------------------------------- extension, floods

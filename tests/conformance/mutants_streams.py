@@ -64,10 +64,10 @@ def end_of_connection_cancels_jobs() -> None:
 
 
 def cancels_on(owner: Any, name: str, when: Callable[[Any], bool]) -> None:
-    def cancelling(old: Any, self: Any, argument: Any) -> Any:
+    def cancelling(old: Any, self: Any, argument: Any, *rest: Any) -> Any:
         if when(argument):
             cancel_all(self._jobs)
-        return old(self, argument)
+        return old(self, argument, *rest)
 
     around(owner, name, cancelling)
 

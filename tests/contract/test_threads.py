@@ -122,6 +122,28 @@ def test_closing_events_ends_the_waiting_in_another_thread(scripted: InThread) -
         assert scripted.do(request.peer.resets.get()) == request.stream
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_events_that_are_closed_while_they_begin_leave_nothing_at_the_server(
+    scripted: InThread, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another thread closes them just before, or just after, the thread of the connections hears of them."""
+    begin = Worker.begin
+    with pixwire.Client(scripted.url) as client:
+        events = client.job("j").events()
+
+        def begin_and_close(worker: Worker, *what: Any) -> None:
+            if moment == "before":
+                events.close()
+            begin(worker, *what)
+            if moment == "after":
+                events.close()
+
+        monkeypatch.setattr(Worker, "begin", begin_and_close)
+        assert list(events) == []
+        request = scripted.next(Watch)
+        assert scripted.do(request.peer.resets.get()) == request.stream
+
+
 def test_a_defect_of_the_thread_leaves_nobody_waiting(scripted: InThread, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda report: None)
     client = pixwire.Client(scripted.url)

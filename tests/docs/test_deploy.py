@@ -82,7 +82,7 @@ def test_backup_and_restore(
     said = capsys.readouterr().out.splitlines()
     assert said[0].split(": ")[1] == said[1].split(": ")[1], "the copy of the copy is as large"
 
-    with pixwire.Client(new_server(data_dir=second).start().url) as client:
+    with pixwire.Client(new_server(data_dir=second, fast=True).start().url) as client:
         assert client.job(image.job).image().bytes == image.bytes
         with pytest.raises(pixwire.JobNotFound):
             client.job(late.job).status()

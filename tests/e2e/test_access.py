@@ -33,7 +33,7 @@ def guarded(
 ) -> tuple[Any, dict[str, str]]:
     tokens = tmp_path_factory.mktemp("tokens") / "tokens.toml"
     secrets = {name: make_token(name, tokens) for name in ("alice", "bob")}
-    return new_module_server("--max-resident", "0", "--tokens", str(tokens)).start(), secrets
+    return new_module_server("--max-resident", "0", "--tokens", str(tokens), fast=True).start(), secrets
 
 
 async def test_a_principal_sees_its_own_jobs_only(guarded: tuple[Any, dict[str, str]]) -> None:
@@ -83,6 +83,7 @@ async def test_over_tls_the_certificate_is_who_one_is(new_server: Callable[..., 
             "--tls-client-ca",
             str(paths["ca"]),
         ),
+        fast=True,
     ).start()
     url = server.url
     assert url.startswith("pixwires://localhost:")

@@ -8,15 +8,20 @@ import pytest
 import pixwire
 
 
+@pytest.fixture(scope="module")
+def one_place(new_module_server: Callable[..., Any]) -> Any:
+    """A server that runs one job at a time."""
+    return new_module_server("--max-resident", "1").start()
+
+
 async def wait_for_step(job: pixwire.AsyncJob, step: int) -> None:
     async for event in job.events():
         if isinstance(event, pixwire.Progress) and event.step >= step:
             return
 
 
-async def test_cancelling_a_running_job_frees_its_place(new_server: Callable[..., Any]) -> None:
-    server = new_server("--max-resident", "1").start()
-    async with await pixwire.connect(server.url) as client:
+async def test_cancelling_a_running_job_frees_its_place(one_place: Any) -> None:
+    async with await pixwire.connect(one_place.url) as client:
         long = await client.submit("a red circle", seed=1, steps=200)
         short = await client.submit("a blue square", seed=2, steps=5)
         await wait_for_step(long, 3)
@@ -33,9 +38,8 @@ async def test_cancelling_a_running_job_frees_its_place(new_server: Callable[...
     assert (finished.step, finished.steps) == (5, 5)
 
 
-async def test_cancelling_a_queued_job_runs_nothing(new_server: Callable[..., Any]) -> None:
-    server = new_server("--max-resident", "1").start()
-    async with await pixwire.connect(server.url) as client:
+async def test_cancelling_a_queued_job_runs_nothing(one_place: Any) -> None:
+    async with await pixwire.connect(one_place.url) as client:
         running = await client.submit("a red circle", seed=1, steps=100)
         waiting = await client.submit("a blue square", seed=2, steps=5)
         await wait_for_step(running, 1)

@@ -42,7 +42,7 @@ async def test_time_runs_out_in_the_queue_and_while_running(new_server: Callable
 
 
 async def test_deadlines_outlive_the_server(new_server: Callable[..., Any]) -> None:
-    server = new_server("--max-resident", "0").start()
+    server = new_server("--max-resident", "0", fast=True).start()
     async with await pixwire.connect(server.url) as client:
         soon = await client.submit("a red circle", seed=1, deadline=1.0)
         later = await client.submit("a blue square", seed=2, deadline=3600.0, priority="high", tags=["kept"])

@@ -41,7 +41,7 @@ class Serving:
 
 @pytest.fixture(scope="module")
 def serving(new_module_server: Callable[..., Any]) -> Iterator[Serving]:
-    server = new_module_server("--max-resident", "0")
+    server = new_module_server("--max-resident", "0", fast=True)
     image = store_job(server.data_dir, "big", SIZE)
     yield Serving(server.start(), image)
     assert server.stop() == 0, server.log()

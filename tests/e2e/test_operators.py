@@ -220,11 +220,14 @@ async def test_models_come_and_go(guarded: tuple[Any, dict[str, str]]) -> None:
             await boss.generate("a red circle", model="second")
 
 
-async def test_a_drain_ends_the_server_when_its_jobs_have_ended(new_server: Callable[..., Any]) -> None:
+async def test_a_drain_ends_the_server_when_its_jobs_have_ended(
+    new_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without any authentication whoever is on this machine is an operator."""
-    server = new_server("--max-resident", "1").start()
+    monkeypatch.setenv("PIXWIRE_TEST_STEP_S", "0.02")
+    server = new_server("--max-resident", "1", fast=True).start()
     async with pixwire.connect(server.url) as client:
-        running = await client.submit("a red circle", seed=1, steps=20)
+        running = await client.submit("a red circle", seed=1, steps=50)
         async for event in running.events():
             if isinstance(event, pixwire.Progress):
                 break

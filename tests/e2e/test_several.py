@@ -20,7 +20,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_one_of_two_is_killed(new_module_server: Callable[..., Any]) -> None:
-    servers = [new_module_server().start() for _ in range(2)]
+    servers = [new_module_server(fast=True).start() for _ in range(2)]
     with pixwire.Client([server.url for server in servers]) as client:
         names = {}
         for server in servers:

@@ -104,18 +104,19 @@ async def test_the_same_picture_is_sent_once_for_many_jobs(server: Any) -> None:
 
 
 async def test_jobs_with_pictures_survive_a_killed_server(new_server: Callable[..., Any]) -> None:
-    victim = new_server("--max-resident", "0")
+    victim = new_server("--max-resident", "0", fast=True)  # it makes no image
     data = png(red_circle())
+    how: dict[str, Any] = {"strength": 0.6, "steps": 12, "guidance_scale": 4.0}
     async with pixwire.connect(victim.start().url) as client:
         jobs = [
-            await client.submit("a green star", image=data, strength=0.6, seed=seed, job_id=f"picture-{seed}")
+            await client.submit("a green star", image=data, **how, seed=seed, job_id=f"picture-{seed}")
             for seed in range(3)
         ]
         victim.kill()
     heir = new_server(data_dir=victim.data_dir).start()
     async with pixwire.connect(heir.url) as client:
         images = [await client.job(job.id).image(timeout=120) for job in jobs]
-        again = await client.generate("a green star", image=data, strength=0.6, seed=1)
+        again = await client.generate("a green star", image=data, **how, seed=1)
     assert len({image.bytes for image in images}) == len(images)
     assert difference(decoded(images[1]), decoded(again), (0, 0, SIZE, SIZE)) <= 2
     assert heir.stop() == 0

@@ -1,8 +1,8 @@
 """An engine process without a model, for tests that kill it by the hundred: `python fast_engine.py FD CONFIG`.
 
 To the server it is the real one (the same messages over the same socket pair), but its images are hashes of the request
-and its steps take `PIXWIRE_TEST_STEP_S` seconds. It stops at the gate at every stage. A request whose prompt begins
-with "poison" kills it in its second step.
+and its steps take `PIXWIRE_TEST_STEP_S` seconds. `PIXWIRE_TEST_MODEL` is the name of its model. It stops at the gate at
+every stage. A request whose prompt begins with "poison" kills it in its second step.
 """
 
 import os
@@ -25,7 +25,7 @@ from pixwire_server.engine import api
 from pixwire_server.engine.link import Decoder, encode
 
 CARD = api.ModelCard(
-    name="fast/model",
+    name=os.environ.get("PIXWIRE_TEST_MODEL", "fast/model"),
     pipeline_class="FastPipeline",
     default_steps=4,
     default_guidance_scale=1.0,

@@ -4,6 +4,7 @@ that only stay.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,11 +16,13 @@ from benchmarks.transport.stage import Driver, Setting, Stage
 
 CROWDS: Final = {PXW: "pxw", DOOR: "http", GRPC: "grpc", AIOHTTP: "http", FASTAPI: "http"}
 """Who has them, and what bare sockets have to speak."""
+BRIEF: Final = (PXW, GRPC, FASTAPI)
+"""One for each of these, for a short run: starting the servers is most of it."""
 SETTLE_S: Final = 0.2
 """For a server to do what it does after the last answer, before its memory is read."""
 
 
-class Crowds:
+class Crowds(ABC):
     """One of the two parts: what is done with the crowd differs."""
 
     def __init__(self, name: str, title: str) -> None:
@@ -39,12 +42,12 @@ class Crowds:
                 context.step()
         return results
 
+    @abstractmethod
     async def once(self, context: Context, stage: Stage, who: str) -> Figures:
         """One contestant, one fresh server."""
-        raise NotImplementedError
 
     def _wanted(self, context: Context) -> Iterator[str]:
-        return (who for who in CROWDS if context.wants(who))
+        return (who for who in (BRIEF if context.scale.brief else CROWDS) if context.wants(who))
 
 
 class Watchers(Crowds):

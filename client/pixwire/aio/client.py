@@ -157,7 +157,8 @@ class AsyncClient:
         since = asyncio.get_running_loop().time()
         order = await read(draft(prompt, count, **arguments), timeout)
         call = requests.submit(order)
-        status = await self._link.perform(call, timeout, EventCallbacks(on_upload=on_upload), since)
+        listener = None if on_upload is None else EventCallbacks(on_upload=on_upload)
+        status = await self._link.perform(call, timeout, listener, since)
         return AsyncJob(self._lease, order.job, status, call.known_at)
 
     def job(self, job_id: str) -> AsyncJob:

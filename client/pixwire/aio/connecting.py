@@ -13,6 +13,7 @@ from ..core.policy import PATIENCE
 from ..net.tls import Path, TlsOptions
 from ..url import DEFAULT_URL
 from .link import Link
+from .scratch import scratch_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -61,7 +62,7 @@ class Connecting:
             from .several import Several
 
             return Several(self._plans, loop)
-        return Link(self._plans[0].new_session(), self._plans[0], loop)
+        return Link(self._plans[0].new_session(scratch_of(loop)), self._plans[0], loop)
 
 
 def connect(

@@ -35,7 +35,10 @@ class AsyncJob(Handle["AnyLink"]):
 
     async def status(self, *, timeout: float | None = 30.0) -> JobStatus:
         """Asks the server how the job is, with its parameters."""
-        return self._heard(await self._perform(requests.status(self.id, self._known_at), timeout))
+        call = requests.status(self.id, self._known_at)
+        status = await self._lease.link.perform(call, timeout)
+        self._known_at = call.known_at
+        return self._heard(status)
 
     async def cancel(self, reason: str | None = None, *, timeout: float | None = 30.0) -> JobStatus:
         """Asks the server to end the job, queued or running, and returns its state at that moment. `reason`: a few

@@ -9,7 +9,6 @@ while a connection is made or a token is awaited.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pixwire_protocol.messages import Welcome
@@ -32,12 +31,6 @@ Listener = Callable[[Heard], bool]
 """Takes an event of a call. Returns False when nobody listens any more, so the call can be abandoned."""
 
 
-@dataclass(slots=True)
-class _Waiter:
-    future: asyncio.Future[Any]
-    listener: Listener | None
-
-
 class Link:
     """A client's way to its server: the session, its transports, and who waits for what."""
 
@@ -54,7 +47,8 @@ class Link:
         self._pipes: dict[Channel, Pipe] = {}
         self._tasks: dict[asyncio.Task[None], Channel] = {}
         self._leaving: set[asyncio.Future[None]] = set()
-        self._waiters: dict[Call[Any], _Waiter] = {}
+        self._waiters: dict[Call[Any], asyncio.Future[Any]] = {}
+        self._listeners: dict[Call[Any], Listener] = {}
         self._settling = False
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0  # of our own: for a time that has come, uvloop gives a handle that does not know it
@@ -91,14 +85,22 @@ class Link:
         future: asyncio.Future[T] = self._loop.create_future()
         now = self._loop.time()
         updates = self.session.begin(call, now, timeout, since)
-        self._observer.begun(call, now)
-        self._waiters[call] = _Waiter(future, listener)
-        self._carry_out(updates)
+        if self._observer.wanted:
+            self._observer.begun(call, now)
+        self._waiters[call] = future
+        if listener is not None:
+            self._listeners[call] = listener
+        if updates:
+            self._carry_out(updates)
+        elif not self._settling:
+            self._settling = True
+            self._loop.call_soon(self._settle)
         return future
 
     def release(self, call: Call[Any]) -> None:
         """Forgets a call; if it is still under way its stream is reset."""
         if self._waiters.pop(call, None) is not None:
+            self._listeners.pop(call, None)
             self._observer.ended(call, self._loop.time(), given_up=True)
             self._carry_out(self.session.abandon(call, self._loop.time()))
 
@@ -112,7 +114,8 @@ class Link:
         try:
             return await future
         finally:
-            self.release(call)
+            if call in self._waiters:
+                self.release(call)
 
     def recall(self) -> None:
         """Another server is there for calls that wait here for a connection."""
@@ -181,29 +184,23 @@ class Link:
 
     def _carry_out(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            match update:
-                case Finished(call):
-                    self._finish(call)
-                case Emitted(call, event):
-                    self._emit(call, event)
-                case Opened(welcome):
-                    self._on_opened(welcome)
-                case Disconnected(reason):
-                    self._observer.connection(reason)
-                    self._tell(reason)
-                case Dial(channel):
-                    self._run(channel, self._dial(channel))
-                case TokenWanted(channel):
-                    self._run(channel, self._authenticate(channel))
-                case HangUp(channel):
-                    self._hang_up(channel)
-                case Over(error):
-                    self._not_opened(error)
-                case Unreached(reason):
-                    self._not_opened(ConnectionLost(reason, processed="no"))
+            if type(update) is Finished:
+                self._finish(update.call)
+            elif type(update) is Emitted:
+                self._emit(update.call, update.event)
+            else:
+                self._obey(update)
         if not self._settling:
             self._settling = True
             self._loop.call_soon(self._settle)
+
+    def _came(self, channel: Channel, updates: Sequence[Update]) -> bool:
+        """Bytes came there, which led to this: mostly to nothing, when they are a part of an image. Whether something
+        is to be sent there: credit, mostly, and that cannot wait, for one turn of the loop may read whole images.
+        """
+        if updates or channel.liveness.alarm < self._timer_due:
+            self._carry_out(updates)
+        return channel.has_output
 
     def _settle(self) -> None:
         """At the end of a turn of the loop in which anything happened: all that is to be sent leaves at once, and the
@@ -212,7 +209,27 @@ class Link:
         self._settling = False
         for pipe in tuple(self._pipes.values()):
             pipe.flush()
-        self._set_timer()
+        if self._timer is None or self.session.soonest < self._timer_due:
+            self._set_timer()
+
+    def _obey(self, update: Update) -> None:
+        """An update about connections."""
+        match update:
+            case Opened(welcome):
+                self._on_opened(welcome)
+            case Disconnected(reason):
+                self._observer.connection(reason)
+                self._tell(reason)
+            case Dial(channel):
+                self._run(channel, self._dial(channel))
+            case TokenWanted(channel):
+                self._run(channel, self._authenticate(channel))
+            case HangUp(channel):
+                self._hang_up(channel)
+            case Over(error):
+                self._not_opened(error)
+            case Unreached(reason):
+                self._not_opened(ConnectionLost(reason, processed="no"))
 
     def _on_opened(self, welcome: Welcome) -> None:
         self._observer.connection(None)
@@ -231,27 +248,30 @@ class Link:
             self._loop.call_soon(self._plan.on_connection, reason)  # what it raises is the loop's to report, not ours
 
     def _emit(self, call: Call[Any], event: Heard) -> None:
-        waiter = self._waiters.get(call)
-        if waiter is None or waiter.listener is None:
+        listener = self._listeners.get(call)
+        if listener is None:
             return
         try:
-            wanted = waiter.listener(event)
+            wanted = listener(event)
         except Exception as error:  # a mistake in the caller's callback belongs to the caller, not to the connection
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+            if not self._waiters[call].done():
+                self._waiters[call].set_exception(error)
             wanted = False
         if not wanted:
             self.release(call)
 
     def _finish(self, call: Call[Any]) -> None:
-        waiter = self._waiters.pop(call, None)
-        self._observer.ended(call, self._loop.time())
-        if waiter is None or waiter.future.done():
+        if self._observer.watched:
+            self._observer.ended(call, self._loop.time())
+        if self._listeners:
+            self._listeners.pop(call, None)
+        future = self._waiters.pop(call, None)
+        if future is None or future.done():
             return
-        if call.error is not None:
-            waiter.future.set_exception(call.error)
+        if call.error is None:
+            future.set_result(call.value)
         else:
-            waiter.future.set_result(call.value)
+            future.set_exception(call.error)
 
     def _hang_up(self, channel: Channel) -> None:
         for task, mine in self._tasks.items():
@@ -291,7 +311,7 @@ class Link:
             pipe = await dial(
                 self._plan.endpoint,
                 self._plan.context,
-                lambda: Pipe(self.session, channel, self._loop, self._carry_out),
+                lambda: Pipe(self.session, channel, self._loop, self._carry_out, self._came),
             )
         except DialError as error:
             self.reached = self.reached or error.reached

@@ -17,7 +17,9 @@ CLOSE_SECONDS = 2.0  # how long a close waits for the server to take the last by
 
 
 class Pipe(asyncio.BufferedProtocol):
-    """The transport of one channel. `heard` takes the session's updates."""
+    """The transport of one channel. `heard` takes the session's updates; `came` those that bytes led to, and says
+    whether something is to be sent at once.
+    """
 
     def __init__(
         self,
@@ -25,11 +27,13 @@ class Pipe(asyncio.BufferedProtocol):
         channel: Channel,
         loop: asyncio.AbstractEventLoop,
         heard: Callable[[Sequence[Update]], None],
+        came: Callable[[Channel, Sequence[Update]], bool],
     ) -> None:
         self._session = session
         self._channel = channel
         self._loop = loop
         self._heard = heard
+        self._came = came
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self.bytes_received = 0
@@ -41,11 +45,12 @@ class Pipe(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._session.get_buffer(self._channel, sizehint)
+        return self._channel.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
-        self._heard(self._session.buffer_updated(self._channel, nbytes, self._loop.time()))
+        if self._came(self._channel, self._session.buffer_updated(self._channel, nbytes, self._loop.time())):
+            self.flush()
 
     def eof_received(self) -> None:
         self._heard(self._session.receive_eof(self._channel, self._loop.time()))

@@ -18,6 +18,7 @@ from ..core.plan import Plan
 from ..errors import ConnectionLost, PixwireError
 from ..events import Heard
 from .link import Link, Listener
+from .scratch import scratch_of
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class Several(Face):
     def _link(self, index: int, plan: Plan) -> Link:
         hear = partial(self._heard, index, plan.on_connection)
         mine = replace(plan, on_connection=hear)
-        return Link(mine.new_session(), mine, self._loop)
+        return Link(mine.new_session(scratch_of(self._loop)), mine, self._loop)
 
     @property
     def _every(self) -> Sequence[Link]:

@@ -15,7 +15,14 @@ EXTRAS = ("typer", "rich", "dpkt", "prompt_toolkit", "junitparser", "platformdir
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code (see `ExitCode`)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # while modules are loaded; a command that runs has its own words for it
+        print("pixwire: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["--version"]:
         from .._version import __version__
 

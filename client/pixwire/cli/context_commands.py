@@ -16,7 +16,7 @@ from .target import split_urls
 
 commands = typer.Typer(
     name="contexts",
-    help="Save servers and tokens under names, and choose one: pixwire --context NAME, or contexts use NAME.",
+    help="Save servers and tokens under names, and choose one: pixwire COMMAND --context NAME, or contexts use NAME.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

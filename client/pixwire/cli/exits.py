@@ -77,12 +77,22 @@ def error_map(error: BaseException) -> dict[str, Any]:
 
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
     """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code."""
-    nobody = isinstance(error, ConnectError) and not error.reached
-    hint = " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)" if nobody else ""
-    print(f"pixwire: {' '.join(printable(_text(error)).split())}{hint}", file=sys.stderr)
+    print(f"pixwire: {' '.join(printable(_text(error)).split())}{_hint(error)}", file=sys.stderr)
     if as_json:
         print_json({"error": error_map(error)})
     return exit_code(error)
+
+
+def _hint(error: BaseException) -> str:
+    """What to do when nobody answered."""
+    if not isinstance(error, ConnectError) or error.reached:
+        return ""
+    from .contexts import load  # which needs more than the standard library
+
+    contexts = load()
+    if contexts.used is not None and error.url in str(contexts.get(contexts.used).get("url")):
+        return f" (the server of the context {contexts.used!r}, which is in use: --url and --context name another)"
+    return " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)"
 
 
 def _text(error: BaseException) -> str:

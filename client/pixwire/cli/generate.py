@@ -97,7 +97,11 @@ async def generate(order: Order) -> list[Made]:
         sys.stdout.buffer.flush()
         return []
     output = order.output or Path(f"{slug(str(order.prompt))}-{images[0].seed}{images[0].extension}")
-    made = Made(str(order.prompt), job, images, save_all(images, output))
+    try:
+        made = Made(str(order.prompt), job, images, save_all(images, output))
+    except OSError:
+        print(f"to come back for it: pixwire fetch {job}", file=sys.stderr)
+        raise
     if order.as_json:
         shown_images = [image_map(image, path) for image, path in zip(images, made.paths, strict=True)]
         print_json({"job": job, "images": shown_images})

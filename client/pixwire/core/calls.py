@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar, cast
 from pixwire_protocol import messages
 from pixwire_protocol.errors import RemoteProtocolError, error_name
 from pixwire_protocol.maps import numbers
+from pixwire_protocol.record import record
 from pixwire_protocol.registry import LIMITS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobState, JobStatus
 
@@ -54,7 +55,7 @@ class Phase(IntEnum):
 ANOTHER, DONE = Phase.ANOTHER, Phase.DONE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ServerName:
     """Which server, and which run of it. SPEC 6.3."""
 
@@ -194,16 +195,16 @@ class Call(Generic[T]):
     # --- the handlers of the table
 
     def _on_answer(self, message: messages.Result) -> Event | None:
-        self.body = message.body
+        body = self.body = message.body
         asked = type(self.request)
         if asked is messages.Fetch:
-            self._begin_image(message.body)
+            self._begin_image(body)
         elif asked is messages.List or asked is messages.Admin:
             self._succeed()
         else:
             self.known_at = self.server
-            self.duplicate = message.body.get("duplicate") is True
-            return self._on_state(message.body)
+            self.duplicate = body.get("duplicate") is True
+            return self._on_state(body)
         return None
 
     def _on_state(self, body: Mapping[str, Any]) -> Event | None:
@@ -276,14 +277,15 @@ class Call(Generic[T]):
 
     def _on_data(self, message: messages.Data) -> None:
         filling = cast("Filling", self.filling)
-        size, rest = len(message.tail), filling.rest
-        if size > len(rest):
-            self._violation(f"{size - len(rest)} bytes came beyond the announced {len(filling.buffer)}")
+        expected = len(filling.buffer)
+        filled = filling.filled + len(message.tail)
+        if filled > expected:
+            self._violation(f"{filled - expected} bytes came beyond the announced {expected}")
             return
         if not message.placed:
-            rest[:size] = message.tail
-        filling.filled += size
-        if filling.filled == len(filling.buffer):
+            filling.buffer[filling.filled : filled] = message.tail
+        filling.filled = filled
+        if filled == expected:
             self._end_image(filling)
 
     def _end_image(self, filling: Filling) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 from pixwire_protocol import messages
 from pixwire_protocol.connection import Connection
-from pixwire_protocol.errors import MessageTooLargeError, RemoteProtocolError, error_name
+from pixwire_protocol.errors import MessageTooLargeError, RemoteProtocolError
 from pixwire_protocol.incoming import AuthNeeded, Closed, Failed, Incoming, Ready, Received
-from pixwire_protocol.keepalive import Keepalive
-from pixwire_protocol.limits import Limits
-from pixwire_protocol.registry import ERRORS, MAGIC, ErrorCode
+from pixwire_protocol.messages import Data, Error, Reset
+from pixwire_protocol.registry import MAGIC, ErrorCode
 from pixwire_protocol.settings import Settings
 from pixwire_protocol.states import Role
 
@@ -35,17 +34,16 @@ from .channel_updates import (
     Opened,
     Returned,
 )
+from .endings import DEFECTS, ELSEWHERE, ORDERLY, draining, ended_by_server, with_goaway
+from .liveness import Liveness
 from .pings import Pings
 from .sending import Sending, check_upload
+from .uploads import Upload
 
 Buffer = bytes | bytearray | memoryview
 
-ORDERLY = (ErrorCode.NO_ERROR, ErrorCode.DRAINING)  # a GOAWAY with any other code is the end
-ELSEWHERE = (ErrorCode.DRAINING, ErrorCode.TOO_MANY_STREAMS)  # an ERROR that is about the connection, not the request
-DEFECTS = tuple(code for code, spec in ERRORS.items() if code >> 8 == 0x01 and spec.retry == "no")
 MOST_REFUSALS = 5
 """How often a call is sent again because the server saw the end of other streams later than we did (SPEC 7.3)."""
-PONG_SECONDS = 1.0  # for which an answer to a PING may be out before the server counts as silent
 FIRST_BYTES = 8  # as many as tell what kind of server this is
 
 
@@ -57,24 +55,33 @@ class Channel:
         now: the time of the shell's clock, in seconds.
         timeout: seconds until the server must be ready, the making of the transport included.
         probe: seconds of silence after which to ask by PING whether the server is well; None: as SPEC 12 has it.
+        scratch: where to receive, for a shell that lends it to one channel at a time (see `Connection`).
     """
 
-    def __init__(self, settings: Settings, now: float, timeout: float, probe: float | None = None) -> None:
-        self._connection = Connection(Role.CLIENT, settings)
+    def __init__(
+        self,
+        settings: Settings,
+        now: float,
+        timeout: float,
+        probe: float | None = None,
+        scratch: memoryview | None = None,
+    ) -> None:
+        self._connection = Connection(Role.CLIENT, settings, scratch)
         self._timeout = timeout
-        self._keepalive = Keepalive(Limits(), now, round(timeout * 1000))
-        self._probe = probe
-        self._heard = now
-        self._asked: float | None = None
+        self.liveness = Liveness(now, timeout, probe)
         self._calls: dict[int, AnyCall] = {}
         self._waiting: deque[AnyCall] = deque()
         self._unsent: list[AnyCall] = []
         self._sending = Sending(self._connection)
         self._pings = Pings(self._connection)
-        self._updates: list[ChannelUpdate] = []
         self._first = b""
         self._lent: memoryview | None = None
         self._server: ServerName | None = None
+        self._most = 0  # streams at once
+        self.updates: list[ChannelUpdate] = []
+        """What happened since `take_updates` was asked last."""
+        self.accepts = False
+        """Whether calls may be sent here."""
         self.welcome: messages.Welcome | None = None
         self.goaway: messages.GoAway | None = None
         self.lost: Lost | None = None
@@ -89,11 +96,6 @@ class Channel:
     def roles(self) -> tuple[str, ...]:
         """What we may do beside our own jobs, as the server says."""
         return tuple(self._connection.roles)
-
-    @property
-    def accepts(self) -> bool:
-        """Whether calls may be sent here."""
-        return self.ready_since is not None and self.goaway is None and self.lost is None
 
     @property
     def is_new(self) -> bool:
@@ -139,43 +141,51 @@ class Channel:
             self._sending.stop(stream)
 
     def _open_waiting(self) -> None:
-        if not self._waiting or self.welcome is None or not self.accepts:
+        if not self.accepts:
             return
-        limits = self.welcome.limits
-        while self._waiting and self._connection.open_streams < limits.max_streams:
+        connection = self._connection
+        while self._waiting and connection.open_streams < self._most:
             call = self._waiting.popleft()
             try:
-                upload = call.upload
-                if upload is not None:
-                    check_upload(upload, limits.max_upload)
-                call.stream = self._connection.open(call.request)  # type: ignore[arg-type]  # a PING does not wait here
-                self._calls[call.stream] = call
-                self._unsent.append(call)
-                if upload is not None and isinstance(call.request, messages.Submit):
-                    self._sending.start(call.stream, upload)
+                if call.upload is None:
+                    stream = call.stream = connection.open(call.request)  # type: ignore[arg-type]  # PING waits nowhere
+                    self._calls[stream] = call
+                    self._unsent.append(call)
+                else:
+                    self._open_upload(call, call.upload)
             except MessageTooLargeError as error:  # the server takes less than the parameters need
                 self._refuse(call, request_failed(ErrorCode.FRAME_TOO_LARGE, "FRAME_TOO_LARGE", str(error)))
             except PixwireError as error:
                 self._refuse(call, error)
 
+    def _open_upload(self, call: AnyCall, upload: Upload) -> None:
+        check_upload(upload, 0 if self.welcome is None else self.welcome.limits.max_upload)
+        stream = call.stream = self._connection.open(call.request)  # type: ignore[arg-type]  # it is a SUBMIT, or more
+        self._calls[stream] = call
+        self._unsent.append(call)
+        if isinstance(call.request, messages.Submit):
+            self._sending.start(stream, upload)
+
     def _refuse(self, call: AnyCall, error: PixwireError) -> None:
         """The call cannot be sent, or not to its end."""
         call.fail(error)
         self.drop(call)
-        self._updates.append(Finished(call))
+        self.updates.append(Finished(call))
 
     # --- bytes in
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes of the socket go."""
-        self._lent = self._connection.get_buffer(sizehint)
-        return self._lent
+        buffer = self._connection.get_buffer(sizehint)
+        if len(self._first) < FIRST_BYTES:
+            self._lent = buffer
+        return buffer
 
     def buffer_updated(self, count: int, now: float) -> None:
         """`count` bytes were put into the buffer."""
-        if len(self._first) < FIRST_BYTES and self._lent is not None:
+        if self._lent is not None:
             self._first += bytes(self._lent[: min(count, FIRST_BYTES - len(self._first))])
-        self._lent = None
+            self._lent = None
         self._take(self._connection.buffer_updated(count), now)
 
     def receive(self, data: bytes, now: float) -> None:
@@ -188,28 +198,34 @@ class Channel:
         self._take(self._connection.receive_eof(), now)
 
     def _take(self, incoming: Sequence[Incoming], now: float) -> None:
-        self._keepalive.on_receive(now)
-        self._heard, self._asked = now, None
+        self.liveness.heard(now)
+        if not incoming:  # a part of an image, mostly
+            return
         filling: list[AnyCall] = []
         for item in incoming:
-            match item:
-                case Received(0, message):
-                    self._on_connection_message(message, now)
-                case Received(stream, message, end):
-                    call = self._calls.get(stream)
-                    if call is not None:
-                        self._on_stream_message(stream, call, message, end)
+            if type(item) is not Received:
+                self._on_event(item, now)
+            elif item.stream == 0:
+                self._on_connection_message(item.message, now)
+            else:
+                call = self._calls.get(item.stream)
+                if call is not None:
+                    self._on_stream_message(item.stream, call, item.message, item.end)
+                    if call.filling is not None:
                         filling.append(call)
-                case AuthNeeded(welcome):
-                    self._updates.append(AuthWanted(tuple(welcome.auth)))
-                case Ready(messages.Welcome() as welcome):
-                    self._on_ready(welcome, now)
-                case Closed():
-                    self._end(self._reason("the server closed the connection"))
-                case Failed(error):
-                    self._on_failed(error)
         for call in filling:  # only now: bytes that came in the same read are not a sink's business any more
             self._set_sink(call)
+
+    def _on_event(self, event: Incoming, now: float) -> None:
+        match event:
+            case AuthNeeded(welcome):
+                self.updates.append(AuthWanted(tuple(welcome.auth)))
+            case Ready(messages.Welcome() as welcome):
+                self._on_ready(welcome, now)
+            case Closed():
+                self._end(with_goaway("the server closed the connection", self.goaway))
+            case Failed(error):
+                self._on_failed(error)
 
     def _on_failed(self, error: RemoteProtocolError) -> None:
         """The server broke the protocol, or speaks another one."""
@@ -221,25 +237,23 @@ class Channel:
 
     def _on_ready(self, welcome: messages.Welcome, now: float) -> None:
         self.welcome, self.ready_since = welcome, now
+        self.accepts, self._most = self.goaway is None and self.lost is None, welcome.limits.max_streams
         self._server = ServerName(welcome.server_id, welcome.epoch)
         self._pings.set_pace(welcome.limits.min_ping_ms / 1000)
-        if self._probe is not None:
-            self._probe = max(self._probe, 2 * welcome.limits.min_ping_ms / 1000)
-        self._keepalive.on_limits(welcome.limits, now)
-        self._keepalive.on_ready(now)
-        self._updates.append(Opened(welcome))
+        self.liveness.on_ready(welcome.limits, now)
+        self.updates.append(Opened(welcome))
 
     def _on_connection_message(self, message: messages.Message, now: float) -> None:
         match message:
             case messages.Pong(payload):
                 if (call := self._pings.answered(bytes(payload), now)) is not None:
-                    self._updates.append(Finished(call))
+                    self.updates.append(Finished(call))
             case messages.AuthOk(_, expires_ms):
-                self._updates.append(Authenticated(expires_ms))
+                self.updates.append(Authenticated(expires_ms))
             case messages.GoAway():
                 self._on_goaway(message)
-            case messages.Error():  # on stream 0 it says what a GOAWAY would
-                self._updates.append(GoingAway(message.retry_after_ms))
+            case Error():  # on stream 0 it says what a GOAWAY would
+                self.updates.append(GoingAway(message.retry_after_ms))
                 self._end_by_server(message.code, message.message)
 
     def _on_goaway(self, message: messages.GoAway) -> None:
@@ -247,21 +261,21 @@ class Channel:
 
         The others, those that the server did not process, get an error from the connection.
         """
-        self.goaway = message
-        self._updates.append(GoingAway(message.reconnect_after_ms))
+        self.goaway, self.accepts = message, False
+        self.updates.append(GoingAway(message.reconnect_after_ms))
         if message.code not in ORDERLY or self.ready_since is None:
             self._end_by_server(message.code, message.message)
             return
         for call in tuple(self._waiting):
             self._waiting.remove(call)
             after = message.reconnect_after_ms
-            self._updates.append(Returned(call, self.draining(message), sent=False, retry_after_ms=after))
+            self.updates.append(Returned(call, draining(message), sent=False, retry_after_ms=after))
 
     def _on_stream_message(self, stream: int, call: AnyCall, message: messages.Message, end: bool) -> None:
         kind = type(message)
-        if kind is messages.Data:
+        if kind is Data:
             self._connection.consumed(stream, len(message.tail))  # type: ignore[union-attr]
-        elif isinstance(message, messages.Error) and message.code in ELSEWHERE and call.refusals < MOST_REFUSALS:
+        elif isinstance(message, Error) and message.code in ELSEWHERE and call.refusals < MOST_REFUSALS:
             self._on_refusal(stream, call, message)
             return
         if call.upload is not None:
@@ -269,23 +283,25 @@ class Channel:
         filling = call.filling
         event = call.receive(message, end)
         if event is not None:
-            self._updates.append(Emitted(call, event))
-        if call.tells_bytes and filling is not None and kind is not messages.Error:
-            self._updates.append(Emitted(call, filling.progress))
-        if call.phase is not DONE and call.phase is not ANOTHER:
+            self.updates.append(Emitted(call, event))
+        if filling is not None and call.tells_bytes and kind is not Error:
+            self.updates.append(Emitted(call, filling.progress))
+        phase = call.phase
+        if phase is not DONE and phase is not ANOTHER:
             return
-        if end or kind is messages.Reset:
+        if end or kind is Reset:
             self._release(stream)
-            self._open_waiting()
+            if self._waiting:
+                self._open_waiting()
         else:
             self.drop(call, broken=isinstance(call.error, ProtocolViolation))
-        if call.done:
-            self._updates.append(Finished(call))
+        if phase is DONE:
+            self.updates.append(Finished(call))
         else:
             call.stream = None
-            self._updates.append(Returned(call, ConnectionLost("", processed="maybe"), sent=False, here=True))
+            self.updates.append(Returned(call, ConnectionLost("", processed="maybe"), sent=False, here=True))
 
-    def _on_refusal(self, stream: int, call: AnyCall, message: messages.Error) -> None:
+    def _on_refusal(self, stream: int, call: AnyCall, message: Error) -> None:
         """The server has done nothing for this call: there was no room for its stream, or it is about to stop."""
         call.refusals += 1
         call.stream = None
@@ -295,7 +311,7 @@ class Channel:
             self._waiting.appendleft(call)
         else:
             error, after = error_of(message), message.retry_after_ms
-            self._updates.append(Returned(call, error, sent=False, retry_after_ms=after, here=here))
+            self.updates.append(Returned(call, error, sent=False, retry_after_ms=after, here=here))
         self._open_waiting()
 
     def _set_sink(self, call: AnyCall) -> None:
@@ -308,44 +324,25 @@ class Channel:
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timeout` wants to be called, or None. It may move with every call of any other method."""
-        if self.lost is not None:
-            return None
-        due = self._keepalive.next_deadline(now)
-        return due if self._probe_at is None else min(due, self._probe_at)
-
-    @property
-    def _probe_at(self) -> float | None:
-        if self._probe is None or self.ready_since is None or self._asked is not None:
-            return None
-        return self._heard + self._probe
-
-    def owes_pong(self, now: float) -> bool:
-        """Whether the server was asked for a sign of life more than PONG_SECONDS ago, and gave none."""
-        return self._asked is not None and now > self._asked + PONG_SECONDS
+        return None if self.lost is not None else self.liveness.next_deadline(now)
 
     def handle_timeout(self, now: float) -> None:
         """Does what is due: asks a silent server for a sign, gives up on a dead one."""
         if self.lost is not None:
             return
-        match self._keepalive.poll(now):
+        match self.liveness.poll(now):
             case "ping":
-                self._ask(now)
-            case None if self._probe_at is not None and now >= self._probe_at:
-                self._ask(now)
+                self._pings.keep_alive(now)
             case "dead" if self.ready_since is None:
                 self._end(f"no answer within {self._timeout:g} s")
             case "dead":
                 self._end("the server has gone silent and did not answer a ping")
 
-    def _ask(self, now: float) -> None:
-        self._asked = now if self._asked is None else self._asked
-        self._pings.keep_alive(now)
-
     # --- the end
 
     def lose(self, reason: str, *, final: bool = False) -> None:
         """The transport is gone, or did not come about; with `final`, another one would not either."""
-        self._end(self._reason(reason), final=final)
+        self._end(with_goaway(reason, self.goaway), final=final)
 
     def close(self, reason: str) -> None:
         """We want it no more: the server is told."""
@@ -354,10 +351,7 @@ class Channel:
         self._end(reason)
 
     def _end_by_server(self, code: int, message: str) -> None:
-        said = f": {message}" if message else ""
-        reason = f"the server ended it with {error_name(code)}{said}"
-        lost = Lost(reason, code, message, final=code == ErrorCode.VERSION_UNSUPPORTED)
-        self._over(lost, suspect=code in DEFECTS)
+        self._over(ended_by_server(code, message), suspect=code in DEFECTS)
 
     def _end(self, reason: str, *, suspect: bool = False, final: bool = False) -> None:
         self._over(Lost(reason, final=final), suspect=suspect)
@@ -365,17 +359,17 @@ class Channel:
     def _over(self, lost: Lost, *, suspect: bool) -> None:
         if self.lost is not None:
             return
-        self.lost = lost
+        self.lost, self.accepts = lost, False
         for call in [*self._calls.values(), *self._waiting, *self._pings.calls()]:
             processed = self._processed(call)
             error = ConnectionLost(lost.reason, processed=processed, job=call.job, status=call.status)
             sent = processed != "no"
-            self._updates.append(Returned(call, error, sent, suspect=suspect and sent))
+            self.updates.append(Returned(call, error, sent, suspect=suspect and sent))
         self._calls.clear()
         self._waiting.clear()
         self._pings.clear()
         self._sending.clear()
-        self._updates.append(lost)
+        self.updates.append(lost)
 
     def _processed(self, call: AnyCall) -> str:
         """What is known about a call that the connection did not survive. SPEC 3.5, 12."""
@@ -385,25 +379,6 @@ class Channel:
         refused = self.goaway is not None and (call.stream or 0) > self.goaway.last_stream
         incomplete = call.stream is not None and self._sending.is_incomplete(call.stream)
         return "no" if never_left or refused or incomplete else "maybe"
-
-    def _reason(self, reason: str) -> str:
-        """With what the server said about it, if it said something."""
-        if self.goaway is None:
-            return reason
-        said = f": {self.goaway.message}" if self.goaway.message else ""
-        return f"{reason} after it announced {error_name(self.goaway.code)}{said}"
-
-    @staticmethod
-    def draining(goaway: messages.GoAway) -> PixwireError:
-        """The error for what cannot be sent on a connection that goes away."""
-        return request_failed(
-            ErrorCode.DRAINING,
-            ErrorCode.DRAINING.name,
-            goaway.message or "the server takes no new requests on this connection",
-            retry="after",
-            processed="no",
-            retry_after_ms=goaway.reconnect_after_ms,
-        )
 
     # --- bytes out
 
@@ -417,10 +392,11 @@ class Channel:
         buffers = self._connection.data_to_send(max_bytes)
         if buffers:
             self._unsent.clear()  # whether all of them are in there does not matter: they may have been sent
-        if self._sending:
+        if self._sending.uploads:
             for stream, problem in self._sending.advance():
                 self._on_upload(stream, problem)
-        self._open_waiting()  # a stream that was reset is free once its RESET has left
+        if self._waiting:
+            self._open_waiting()  # a stream that was reset is free once its RESET has left
         return buffers
 
     def _on_upload(self, stream: int, problem: PixwireError | None) -> None:
@@ -428,14 +404,9 @@ class Channel:
         if problem is not None:
             self._refuse(call, problem)
         elif call.upload is not None:
-            self._updates.append(Emitted(call, self._sending.progress(call)))
-
-    @property
-    def has_news(self) -> bool:
-        """Whether `take_updates` has something."""
-        return bool(self._updates)
+            self.updates.append(Emitted(call, self._sending.progress(call)))
 
     def take_updates(self) -> list[ChannelUpdate]:
         """What happened since it was asked last."""
-        updates, self._updates = self._updates, []
+        updates, self.updates = self.updates, []
         return updates

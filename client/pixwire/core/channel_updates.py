@@ -1,29 +1,28 @@
 """What a channel tells its session."""
 
-from dataclasses import dataclass
-
 from pixwire_protocol import messages
+from pixwire_protocol.record import record
 
 from ..errors import PixwireError
 from ..events import Heard
 from .calls import AnyCall
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Opened:
     """A connection is ready: calls may be sent on it."""
 
     welcome: messages.Welcome
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disconnected:
     """There is no connection any more that takes calls, and the next one is being made."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Emitted:
     """A call that watches a job heard something, or bytes of its upload left."""
 
@@ -31,14 +30,14 @@ class Emitted:
     event: Heard
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """The outcome of a call is known: `call.outcome`. Told exactly once, and not for a call that was abandoned."""
 
     call: AnyCall
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Returned:
     """A call is not on this channel any more, and has no outcome: the session sends it elsewhere or ends it.
 
@@ -57,28 +56,28 @@ class Returned:
     here: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AuthWanted:
     """The server asks who we are, by one of these mechanisms, before anything else."""
 
     mechanisms: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Authenticated:
     """The server took the token, for so many milliseconds (None: it does not say)."""
 
     expires_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GoingAway:
     """The server takes no new requests here; it does not want to see us again before so many milliseconds."""
 
     reconnect_after_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lost:
     """The connection is over; its calls were returned before this.
 

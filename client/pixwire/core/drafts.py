@@ -5,11 +5,14 @@ decides where that happens.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Unpack
+
+from pixwire_protocol.record import record
 
 from .. import sources
 from ..arguments import (
+    NO_TRACE,
     GenerateOptions,
     Priority,
     Terms,
@@ -23,8 +26,10 @@ from ..sources import ImageSource
 from .requests import JobOrder
 from .uploads import Upload
 
+NO_IMAGES: Mapping[str, ImageSource | None] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Draft:
     """A job all of whose arguments are right; the images to go with it were not read yet."""
 
@@ -33,16 +38,16 @@ class Draft:
     params: bytes
     images: Mapping[str, ImageSource | None]
     trace: Trace
-    terms: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, Any]
 
     @property
     def quick(self) -> bool:
         """Whether `read` blocks for no longer than a millisecond or so."""
-        return sources.is_quick(self.images)
+        return not self.images or sources.is_quick(self.images)
 
     def read(self) -> JobOrder:
         """Reads and hashes the images: the job is ready to be sent. Blocks; raises InvalidArgument."""
-        parts = sources.prepare(self.images)
+        parts = sources.prepare(self.images) if self.images else ()
         return JobOrder(self.job, self.kind, self.params, Upload(parts) if parts else None, self.trace, self.terms)
 
 
@@ -68,10 +73,13 @@ def draft(
 
     Raises InvalidArgument naming field, value and what is allowed; TypeError for an argument that does not exist.
     """
-    images = {"image": image, "mask": mask, "control": control, "style": style}
-    names = tuple(name for name, source in images.items() if source is not None)
-    kind = kind_of(image="image" in names, mask="mask" in names)
-    packed = pack_params(kind, names, prompt, count, **options)
+    images = NO_IMAGES
+    if not (image is mask is control is style is None):
+        given = {"image": image, "mask": mask, "control": control, "style": style}
+        images = {name: source for name, source in given.items() if source is not None}
+    kind = kind_of(image="image" in images, mask="mask" in images)
+    packed = pack_params(kind, tuple(images), prompt, count, **options)
     job = new_job_id() if job_id is None else check_job_id(job_id)
     terms = Terms(priority, deadline, queue_ttl, run_timeout, tags).head()
-    return Draft(job, kind, packed, images, Trace(traceparent, tracestate).check(), terms)
+    trace = NO_TRACE if traceparent is tracestate is None else Trace(traceparent, tracestate).check()
+    return Draft(job, kind, packed, images, trace, terms)

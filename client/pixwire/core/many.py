@@ -1,8 +1,9 @@
 """Many images, a few at a time: what `generate_many` of both shells share. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pixwire_protocol.record import record
 
 from ..errors import CapacityError, PixwireError, invalid
 from ..image import Image
@@ -13,7 +14,7 @@ MOST_TRIES = 20
 SHORTEST_WAIT = 0.05  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outcome:
     """What became of one of many requests.
 

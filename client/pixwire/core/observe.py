@@ -6,8 +6,9 @@ Level INFO: connections that come; level WARNING: those that are lost. A token i
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from pixwire_protocol.record import record
 
 from .calls import Call
 
@@ -17,7 +18,7 @@ OK, GIVEN_UP = "ok", "given up"
 _UNSEEN = (None, None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallRecord:
     """A call that ended, at one server.
 
@@ -49,19 +50,23 @@ class Observer:
     def __init__(self, url: str, on_call: CallListener | None) -> None:
         self._url = url
         self._on_call = on_call
-        self._begun: dict[Call[Any], tuple[float, str | None]] = {}
+        self.watched: dict[Call[Any], tuple[float, str | None]] = {}
+        """The calls under way that somebody wants to hear of, with when they began and their trace."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to hear of calls."""
+        return self._on_call is not None or LOG.isEnabledFor(logging.DEBUG)
 
     def begun(self, call: Call[Any], now: float) -> None:
-        """A call is about to be sent, or to wait for a connection."""
-        if self._on_call is None and not LOG.isEnabledFor(logging.DEBUG):
-            return
-        self._begun[call] = now, getattr(call.request, "traceparent", None)
+        """A call that `wanted` says somebody wants to hear of is about to be sent, or to wait for a connection."""
+        self.watched[call] = now, getattr(call.request, "traceparent", None)
         if LOG.isEnabledFor(logging.DEBUG):
             LOG.debug("-> %s%s to %s", call.operation, _of(call), self._url)
 
     def ended(self, call: Call[Any], now: float, *, given_up: bool = False) -> None:
         """It has its outcome, or nobody waits for it any more. Saying it twice does no harm."""
-        begun, traceparent = self._begun.pop(call, _UNSEEN)
+        begun, traceparent = self.watched.pop(call, _UNSEEN)
         if begun is None:
             return
         outcome = GIVEN_UP if given_up else OK if call.error is None else type(call.error).__name__

@@ -1,13 +1,13 @@
 """What is needed to reach a server and how to behave there: what `connect` and `Client` are told, checked. SPEC 3."""
 
 import os
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pixwire_protocol.grease import RANDOM_BYTES as GREASE_BYTES
 from pixwire_protocol.grease import make_grease
+from pixwire_protocol.record import record
 from pixwire_protocol.settings import Settings
 
 from .._version import __version__
@@ -31,7 +31,7 @@ ConnectionListener = Callable[[str | None], object]
 """Hears a reason when the connection is lost, and None when there is one again."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """What is needed to make connections to one server, as often as it takes."""
 
@@ -47,9 +47,9 @@ class Plan:
         """Something that watches the calls, for the log and the user's metrics."""
         return Observer(self.endpoint.url, self.on_call)
 
-    def new_session(self) -> ClientSession:
-        """A session that was never connected."""
-        return ClientSession(self.settings, self.policy, lambda: random.random())
+    def new_session(self, scratch: memoryview | None = None) -> ClientSession:
+        """A session that was never connected. `scratch`: see `Channel`."""
+        return ClientSession(self.settings, self.policy, _chance, scratch)
 
     def hint(self, *, connected: bool, received: int) -> str:
         """What a server may mean that hangs up at once: `connected` if a transport was there, `received` bytes."""
@@ -58,6 +58,13 @@ class Plan:
         if self.endpoint.tls:  # TLS 1.3: the client thinks that all is well by then
             return "; perhaps it wants a client certificate (certfile, keyfile)"
         return "; perhaps it is a TLS server (pixwires://)"
+
+
+def _chance() -> float:
+    """From 0 to below 1, for the waits between connections."""
+    import random  # it loads much, and who never loses a connection does not need it
+
+    return random.random()
 
 
 def make_plan(

@@ -1,6 +1,6 @@
 """What the user of a client wants of its session."""
 
-from dataclasses import dataclass
+from pixwire_protocol.record import record
 
 from .auth import Kind
 from .calls import MAX_IMAGE_BYTES
@@ -8,7 +8,7 @@ from .calls import MAX_IMAGE_BYTES
 PATIENCE = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Policy:
     """What the user wants of a session.
 

@@ -5,11 +5,12 @@ differ in what they send. SPEC 8, 9.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, cast
 
 from pixwire_protocol import messages
 from pixwire_protocol.forms import show
+from pixwire_protocol.record import record
 from pixwire_protocol.status import JobState, JobStatus, JobSummary, ModelInfo
 
 from ..arguments import NO_TRACE, Trace, check_field
@@ -19,7 +20,7 @@ from .calls import Call, ServerName
 from .uploads import Upload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobOrder:
     """A job to be submitted: its id, its kind, its parameters as they go over the wire, and what belongs to it."""
 
@@ -32,7 +33,7 @@ class JobOrder:
     """Fields of SUBMIT that say how the job is to be treated."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JobPage:
     """A piece of the list of jobs; `next` is where the next one begins, None after the last."""
 
@@ -148,7 +149,7 @@ def _submit(order: JobOrder, **more: Any) -> messages.Submit:
 
 
 def _status(call: Call[JobStatus]) -> JobStatus:
-    return cast("JobStatus", call.status)  # a call is finished by the message that holds it
+    return call.status  # type: ignore[return-value]  # a call is finished by the message that holds it
 
 
 def _images(call: Call[list[Image]]) -> list[Image]:

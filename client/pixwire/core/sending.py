@@ -14,35 +14,32 @@ class Sending:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._uploads: dict[int, Upload] = {}
-
-    def __bool__(self) -> bool:
-        """Whether there are some."""
-        return bool(self._uploads)
+        self.uploads: dict[int, Upload] = {}
+        """By stream."""
 
     def start(self, stream: int, upload: Upload) -> None:
         """The request is open: its attachments follow. Raises InvalidArgument when they cannot be read any more."""
         upload.restart()
-        self._uploads[stream] = upload
+        self.uploads[stream] = upload
         self._feed(stream, upload)
 
     def stop(self, stream: int) -> None:
         """The server has answered, or nobody wants it any more: no more bytes."""
-        self._uploads.pop(stream, None)
+        self.uploads.pop(stream, None)
 
     def clear(self) -> None:
         """The connection is over."""
-        self._uploads.clear()
+        self.uploads.clear()
 
     def is_incomplete(self, stream: int) -> bool:
         """Whether bytes are missing, without which the server has accepted nothing."""
-        upload = self._uploads.get(stream)
+        upload = self.uploads.get(stream)
         return upload is not None and upload.sent < upload.total
 
     def advance(self) -> list[tuple[int, PixwireError | None]]:
         """After bytes left: the streams on which some of ours were among them, or whose source is broken."""
         moved: list[tuple[int, PixwireError | None]] = []
-        for stream, upload in tuple(self._uploads.items()):
+        for stream, upload in tuple(self.uploads.items()):
             sent = upload.given - self._connection.unsent(stream)
             if sent == upload.sent:
                 continue

@@ -4,7 +4,8 @@ A shell (`aio.link`, `sync.worker`) makes transports, moves bytes and waits; it 
 and carries out what comes back. All times are seconds of one monotonic clock that the shell chooses.
 
     shell -> session    start, begin, abandon, close; for each channel: get_buffer + buffer_updated, receive_eof,
-                        data_to_send, authenticate, lose; handle_timeout at next_deadline
+                        data_to_send, authenticate, lose; handle_timeout at next_deadline (which need not be asked
+                        again as long as `soonest` is not earlier than the time that the shell waits for)
     session -> shell    updates, in order
 
     connection:  dial -> (authenticate) -> ready -> lost -> wait (backoff) -> dial ...     at most one of them is new
@@ -24,7 +25,7 @@ from pixwire_protocol.settings import Settings
 from ..errors import ConnectionLost, PixwireError, RequestFailed, RequestTimeout, request_failed
 from .auth import MECHANISM, Identity, renewal_at
 from .backoff import Backoff
-from .calls import AnyCall
+from .calls import AnyCall, Call
 from .channel import Buffer, Channel
 from .channel_updates import (
     Authenticated,
@@ -38,11 +39,13 @@ from .channel_updates import (
     Returned,
 )
 from .deadlines import Deadlines
+from .endings import draining
 from .policy import Policy
 from .resume import go_on, why_not_again
 from .updates import Dial, HangUp, Over, TokenWanted, Unreached, Update
 
-Key = tuple[Literal["timeout", "patience", "retry"], AnyCall] | tuple[Literal["dial", "renew"], None]
+Key = AnyCall | tuple[Literal["patience", "retry"], AnyCall] | tuple[Literal["dial", "renew"], None]
+"""What is due: a call alone is its timeout."""
 
 
 class ClientSession:
@@ -52,12 +55,16 @@ class ClientSession:
         settings: what HELLO says (agent, limits, features).
         policy: what the user wants.
         chance: gives a random number from 0 to below 1, for the waits between connections.
+        scratch: where its channels receive what has no place of its own (see `Channel`).
     """
 
-    def __init__(self, settings: Settings, policy: Policy, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, policy: Policy, chance: Callable[[], float], scratch: memoryview | None = None
+    ) -> None:
         self._settings = settings
         self._policy = policy
         self._chance = chance
+        self._scratch = scratch
         self._backoff = Backoff()
         self._channels: list[Channel] = []
         self._held: dict[AnyCall, float] = {}
@@ -80,7 +87,7 @@ class ClientSession:
     def silent(self, now: float) -> bool:
         """Whether the server owes the answer to a PING for longer than is usual."""
         channel = self._current
-        return channel is not None and channel.owes_pong(now)
+        return channel is not None and channel.liveness.owes_pong(now)
 
     @property
     def _current(self) -> Channel | None:
@@ -116,9 +123,8 @@ class ClientSession:
             self._hold(call, now)
         if timeout is not None:
             call.timeout = timeout
-            self._deadlines.set(("timeout", call), (now if since is None else since) + timeout)
-        self._absorb(now)
-        return self._take_updates()
+            self._deadlines.set(call, (now if since is None else since) + timeout)
+        return self._after(now) if channel is not None and channel.updates else ()
 
     def abandon(self, call: AnyCall, now: float) -> Sequence[Update]:
         """Nobody waits for the call any more: its stream is reset and late frames are dropped. The job goes on."""
@@ -152,7 +158,18 @@ class ClientSession:
     def buffer_updated(self, channel: Channel, count: int, now: float) -> Sequence[Update]:
         """`count` bytes were put into the buffer."""
         channel.buffer_updated(count, now)
-        return self._after(now)
+        if not channel.updates:
+            return ()
+        if self._held or self.over is not None or channel.goaway is not None:
+            return self._after(now)
+        for update in channel.updates:
+            if type(update) is not Finished and type(update) is not Emitted:
+                return self._after(now)
+        updates = channel.take_updates()  # outcomes and events need no decision: they go on as they are
+        for update in updates:
+            if type(update) is Finished:
+                self._forget(update.call)
+        return updates  # type: ignore[return-value]
 
     def receive_eof(self, channel: Channel, now: float) -> Sequence[Update]:
         """The server will send no more on this channel."""
@@ -169,7 +186,7 @@ class ClientSession:
     def data_to_send(self, channel: Channel, now: float) -> tuple[list[Buffer], Sequence[Update]]:
         """The next bytes for the channel's socket; what is returned counts as sent."""
         buffers = channel.data_to_send()
-        return buffers, self._after(now)
+        return buffers, self._after(now) if channel.updates else ()
 
     def authenticate(self, channel: Channel, token: str, now: float) -> Sequence[Update]:
         """The answer to TokenWanted. The same token as one that has expired ends the session."""
@@ -181,6 +198,15 @@ class ClientSession:
         return self._after(now)
 
     # --- time
+
+    @property
+    def soonest(self) -> float:
+        """`next_deadline` is not earlier than this. It may be later; asking for that makes this exact, too."""
+        soonest = self._deadlines.soonest
+        for channel in self._channels:
+            if channel.liveness.alarm < soonest:
+                soonest = channel.liveness.alarm
+        return soonest
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timeout` wants to be called, or None. It may move with every call of any other method."""
@@ -199,10 +225,10 @@ class ClientSession:
                     self._dial(now)
                 case ("renew", _):
                     self._renew()
-                case ("timeout", call) if call is not None:
-                    self._give_up(call, RequestTimeout(call.operation, call.timeout, job=call.job, status=call.status))
                 case ("patience", call) if call is not None:
                     self._give_up(call, self._impatient(call))
+                case Call() as call:
+                    self._give_up(call, RequestTimeout(call.operation, call.timeout, job=call.job, status=call.status))
         for channel in self._channels:
             channel.handle_timeout(now)
         return self._after(now)
@@ -218,10 +244,10 @@ class ClientSession:
             self._deadlines.set(("patience", call), max(now, after) + self._policy.patience)
 
     def _forget(self, call: AnyCall) -> None:
-        if self._held.pop(call, None) is not None:
+        if self._held and self._held.pop(call, None) is not None:
             self._deadlines.drop(("patience", call))
             self._deadlines.drop(("retry", call))
-        self._deadlines.drop(("timeout", call))
+        self._deadlines.drop(call)
 
     def _give_up(self, call: AnyCall, error: PixwireError | None) -> None:
         """Ends a call wherever it is; without an error nobody wants to hear of it."""
@@ -267,7 +293,8 @@ class ClientSession:
 
     def _dial(self, now: float) -> None:
         if self.over is None and not any(channel.accepts or channel.is_new for channel in self._channels):
-            channel = Channel(self._settings, now, self._policy.connect_timeout, self._policy.probe)
+            policy = self._policy
+            channel = Channel(self._settings, now, policy.connect_timeout, policy.probe, self._scratch)
             self._channels.append(channel)
             self._updates.append(Dial(channel))
 
@@ -277,26 +304,33 @@ class ClientSession:
 
     def _absorb(self, now: float) -> None:
         """Takes in what the channels have to say, until none of them has anything left."""
+        if not self._held:
+            for channel in self._channels:
+                if channel.updates or channel.goaway is not None:
+                    break
+            else:
+                return
         while True:
             for channel in tuple(self._channels):
-                if channel.has_news:
+                if channel.updates:
                     for update in channel.take_updates():
-                        self._on_update(channel, update, now)
+                        if type(update) is Finished:
+                            self._forget(update.call)
+                            self._updates.append(update)
+                        else:
+                            self._on_update(channel, update, now)
                 if channel.goaway is not None and channel.lost is None and not channel.busy:
                     channel.close("nothing is left to do here")
             if self._held:
                 self._send_held(now)
             for channel in self._channels:
-                if channel.has_news:
+                if channel.updates:
                     break
             else:
                 return
 
     def _on_update(self, channel: Channel, update: object, now: float) -> None:
         match update:
-            case Finished(call):
-                self._forget(call)
-                self._updates.append(update)
             case Emitted():
                 self._updates.append(update)
             case Returned():
@@ -395,7 +429,7 @@ class ClientSession:
         """The error for a call that does not want to wait for a connection."""
         leaving = next((channel.goaway for channel in self._channels if channel.goaway is not None), None)
         if leaving is not None:
-            return Channel.draining(leaving)
+            return draining(leaving)
         return ConnectionLost("there is no connection at the moment", processed="no", job=call.job)
 
     def _impatient(self, call: AnyCall) -> PixwireError:
@@ -405,6 +439,8 @@ class ClientSession:
         return ConnectionLost(text, processed=processed, job=call.job, status=call.status)
 
     def _take_updates(self) -> Sequence[Update]:
+        if not self._updates and self.over is None:
+            return ()
         updates, self._updates = self._updates, []
         if self.over is not None and not self._told:
             self._told = True

@@ -4,12 +4,15 @@ import errno
 import os
 import re
 import socket
-import ssl
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pixwire_protocol.registry import ALPN
 
 from ..url import Endpoint
+
+if TYPE_CHECKING:
+    from ssl import SSLError
 
 # OpenSSL's X509_V_ERR_*: what a certificate can lack.
 _CERTIFICATE: Mapping[int, str] = {
@@ -36,6 +39,8 @@ def no_alpn() -> str:
 
 def describe(error: Exception, endpoint: Endpoint | None = None) -> str:
     """An error of the socket or of TLS in words; with the endpoint, also what to do about it."""
+    import ssl  # here: what has failed may take a millisecond more, and without TLS nothing else needs it
+
     if isinstance(error, ssl.SSLCertVerificationError):
         why = _CERTIFICATE.get(error.verify_code, error.verify_message)
         return f"the server's certificate is not accepted: {why}"
@@ -53,7 +58,9 @@ def describe(error: Exception, endpoint: Endpoint | None = None) -> str:
     return text
 
 
-def _tls(error: ssl.SSLError) -> str:
+def _tls(error: "SSLError") -> str:
+    import ssl
+
     reason = error.reason or ""
     if reason in _NO_TLS or isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "the server does not answer in TLS; is it a cleartext server (pixwire://) or another kind of server?"

@@ -1,18 +1,24 @@
-"""TLS for `pixwires://`: which certificates are trusted and which one is shown. SPEC 3.1, 14."""
+"""TLS for `pixwires://`: which certificates are trusted and which one is shown. SPEC 3.1, 14.
+
+Python's `ssl` is loaded when it is needed: it takes longer than the rest of a client without asyncio.
+"""
 
 import os
-import ssl
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
+from pixwire_protocol.record import record
 from pixwire_protocol.registry import ALPN
 
 from ..errors import invalid
 from ..url import Endpoint
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 Path = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TlsOptions:
     """What the user says about TLS.
 
@@ -22,13 +28,13 @@ class TlsOptions:
         is in certfile too.
     """
 
-    context: ssl.SSLContext | None = None
+    context: "SSLContext | None" = None
     cafile: Path | None = None
     certfile: Path | None = None
     keyfile: Path | None = None
 
 
-def make_context(endpoint: Endpoint, options: TlsOptions) -> ssl.SSLContext | None:
+def make_context(endpoint: Endpoint, options: TlsOptions) -> "SSLContext | None":
     """The context for a connection to this endpoint; None for cleartext.
 
     Raises InvalidArgument when options do not fit together or to the URL, or a file cannot be used.
@@ -44,6 +50,8 @@ def make_context(endpoint: Endpoint, options: TlsOptions) -> ssl.SSLContext | No
             raise invalid("ssl", None, allowed, "an ssl context has its certificates already; leave cafile & co. out")
         options.context.set_alpn_protocols([ALPN])
         return options.context
+    import ssl
+
     context = ssl.create_default_context() if options.cafile is None else _trusting(options.cafile)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols([ALPN])
@@ -54,14 +62,25 @@ def make_context(endpoint: Endpoint, options: TlsOptions) -> ssl.SSLContext | No
     return context
 
 
-def _trusting(cafile: Path) -> ssl.SSLContext:
+def wanted(error: OSError) -> Literal["read", "write"] | None:
+    """What a TLS socket that does not block must be able to do first; None: something else is wrong."""
+    import ssl
+
+    if isinstance(error, ssl.SSLWantReadError):
+        return "read"
+    return "write" if isinstance(error, ssl.SSLWantWriteError) else None
+
+
+def _trusting(cafile: Path) -> "SSLContext":
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=cafile)
     except (OSError, ValueError) as error:
         raise _unusable("cafile", cafile, error) from None
 
 
-def _show_certificate(context: ssl.SSLContext, certfile: Path, keyfile: Path | None) -> None:
+def _show_certificate(context: "SSLContext", certfile: Path, keyfile: Path | None) -> None:
     try:
         context.load_cert_chain(certfile, keyfile, password=_no_password)
     except (OSError, ValueError) as error:
@@ -74,6 +93,8 @@ def _no_password() -> str:
 
 
 def _unusable(field: str, path: Path, error: Exception) -> Exception:
+    import ssl
+
     reasons = {
         "NO_CERTIFICATE_OR_CRL_FOUND": "it holds no certificate",
         "KEY_VALUES_MISMATCH": "key and certificate differ",

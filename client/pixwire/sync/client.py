@@ -214,7 +214,8 @@ class Client:
         since = now()
         order = read(draft(prompt, count, **arguments), timeout)
         call = requests.submit(order)
-        status = self._link.perform(call, timeout, EventCallbacks(on_upload=on_upload), since)
+        listener = None if on_upload is None else EventCallbacks(on_upload=on_upload)
+        status = self._link.perform(call, timeout, listener, since)
         return Job(self._lease, order.job, status, call.known_at)
 
     def job(self, job_id: str) -> Job:

@@ -128,8 +128,7 @@ class Events:
         if self._over:
             raise StopIteration
         if not self._started:
-            self._lease.link.start(self._call, self._timeout, self._box)
-            self._started = True
+            self._start()
         event = self._box.next()
         while isinstance(event, UploadProgress | DownloadProgress):
             event = self._box.next()
@@ -138,6 +137,16 @@ class Events:
         self._over = True
         _ = self._box.outcome
         raise StopIteration
+
+    def _start(self) -> None:
+        self._started = True  # before it is begun: who closes in another thread meanwhile has something to release
+        try:
+            self._lease.link.start(self._call, self._timeout, self._box)
+        except BaseException:
+            self._started = False
+            raise
+        if self._over:  # closed before there was anything to release
+            self._lease.link.release(self._call, self._box)
 
     def close(self) -> None:
         """Ends the watching; the iteration ends. What was not read is dropped. The job goes on."""
@@ -155,5 +164,5 @@ class Events:
         self.close()
 
     def __del__(self) -> None:
-        if self._started and not self._box.done:
+        if self._started and not self._over:
             self._lease.link.release(self._call, self._box)

@@ -52,6 +52,7 @@ class Mailbox(Generic[T]):
         self._is_shared = bell is not None
         self._error: BaseException | None = None
         self._value: T | None = None
+        self._is_shut = False
         self.done = False
         """Whether the outcome is known."""
 
@@ -59,7 +60,7 @@ class Mailbox(Generic[T]):
 
     def push(self, event: Heard) -> None:
         """Something happened."""
-        if not self._listening or self.done:
+        if not self._listening or self.done or self._is_shut:
             return
         if isinstance(event, StateChange):
             self._states.append(event)
@@ -80,8 +81,8 @@ class Mailbox(Generic[T]):
             self._ring()
 
     def shut(self) -> None:
-        """Nobody wants to hear more."""
-        self.done = True
+        """Nobody wants to hear more: whoever waits hears that there is no more."""
+        self._is_shut = True
         self._ring()
 
     def _ring(self) -> None:
@@ -95,7 +96,7 @@ class Mailbox(Generic[T]):
         """Waits for the next event; None: there are no more, and `outcome` tells how it ended."""
         try:
             while True:
-                over = self.done  # before looking: what was pushed before the end is told before it
+                over = self.done or self._is_shut  # before looking: what was pushed before the end is told before it
                 event = self._take()
                 if event is not None or over:
                     break
@@ -116,10 +117,22 @@ class Mailbox(Generic[T]):
 
     def wait(self, listener: Callable[[Heard], object] | None = None) -> T:
         """Waits for the outcome; the listener gets the events meanwhile, in this thread."""
-        while (event := self.next()) is not None:
-            if listener is not None:
-                listener(event)
+        if not self._listening:
+            self._wait_for_outcome()
+        else:
+            while (event := self.next()) is not None:
+                if listener is not None:
+                    listener(event)
         return self.outcome
+
+    def _wait_for_outcome(self) -> None:
+        try:
+            while not (self.done or self._is_shut):
+                heard(self._bell)
+        except BaseException:
+            self._bell.put(self)  # Ctrl-C may have come just after the bell
+            raise
+        self._ring()  # for another reader, if there is one
 
     @property
     def outcome(self) -> T:

@@ -9,12 +9,11 @@ one, for images). Where a pipe is in its life says which method is called when t
 import errno
 import selectors
 import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from time import monotonic as now
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pixwire_protocol.registry import ALPN
 
@@ -22,7 +21,11 @@ from ..core.channel import Channel
 from ..core.session import ClientSession
 from ..core.updates import Update
 from ..net.problems import describe, no_alpn
+from ..net.tls import wanted
 from ..url import Endpoint
+
+if TYPE_CHECKING:
+    from ssl import SSLContext, SSLSocket
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 Address = tuple[int, int, int, Any]
@@ -55,7 +58,7 @@ class Host(Protocol):
 class Pipe:
     """The transport of one channel. With a TLS context the handshake belongs to connecting."""
 
-    def __init__(self, host: Host, channel: Channel, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: Host, channel: Channel, endpoint: Endpoint, context: "SSLContext | None") -> None:
         self._host = host
         self._channel = channel
         self._endpoint = endpoint
@@ -123,7 +126,9 @@ class Pipe:
         self._on_handshake()
 
     def _on_handshake(self) -> None:
-        secure = cast("ssl.SSLSocket", self._sock)
+        import ssl
+
+        secure = self._secure
         try:
             secure.do_handshake()
         except ssl.SSLWantReadError:
@@ -164,23 +169,24 @@ class Pipe:
         self._read_waits = 0
         while True:
             try:
-                count = source.recv_into(host.session.get_buffer(channel, -1))
-            except (BlockingIOError, ssl.SSLWantReadError):
-                return
-            except ssl.SSLWantWriteError:
-                self._read_waits = WRITE
+                count = source.recv_into(channel.get_buffer(-1))
+            except BlockingIOError:
                 return
             except OSError as error:
-                self._lose(describe(error))
+                if not self._may_go_on(error):
+                    self._lose(describe(error))
+                elif wanted(error) == "write":
+                    self._read_waits = WRITE
                 return
             if not count:
                 host.heard(host.session.receive_eof(channel, now()))
                 self._lose("the server closed the connection")
                 return
             host.bytes_received += count
-            host.heard(host.session.buffer_updated(channel, count, now()))
+            if updates := host.session.buffer_updated(channel, count, now()):
+                host.heard(updates)
             # What TLS has decrypted already makes no socket readable; everything else waits for its turn.
-            if self.phase is not Phase.OPEN or not (isinstance(source, ssl.SSLSocket) and source.pending()):
+            if self.phase is not Phase.OPEN or self._context is None or not self._secure.pending():
                 return
 
     def flush(self) -> None:
@@ -193,20 +199,21 @@ class Pipe:
             if not self._out:
                 buffers, updates = host.session.data_to_send(channel, now())
                 self._out = memoryview(b"".join(buffers))
-                host.heard(updates)
+                if updates:
+                    host.heard(updates)
                 if not self._out:
                     break
             try:
                 self._out = self._out[self._sock.send(self._out) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
+            except BlockingIOError:
                 self._write_waits = WRITE
                 break
-            except ssl.SSLWantReadError:
-                self._write_waits = READ
-                break
             except OSError as error:
-                self._lose(describe(error))
-                return
+                if not self._may_go_on(error):
+                    self._lose(describe(error))
+                    return
+                self._write_waits = READ if wanted(error) == "read" else WRITE
+                break
         if self.phase is Phase.CLOSING and not self._write_waits:
             self._shut()
         elif self._socket is not None:
@@ -235,9 +242,9 @@ class Pipe:
             self._socket = None
 
     def _shut(self) -> None:
-        if isinstance(self._socket, ssl.SSLSocket) and self.phase is Phase.CLOSING:
+        if self._context is not None and self._socket is not None and self.phase is Phase.CLOSING:
             with suppress(OSError, ValueError):
-                self._socket.unwrap()  # says goodbye, and does not wait for the server's
+                self._secure.unwrap()  # says goodbye, and does not wait for the server's
         self.abort()
 
     def _lose(self, reason: str) -> None:
@@ -251,6 +258,14 @@ class Pipe:
     @property
     def _sock(self) -> socket.socket:
         return cast("socket.socket", self._socket)  # a pipe that is over is not asked any more
+
+    @property
+    def _secure(self) -> "SSLSocket":
+        return cast("SSLSocket", self._socket)  # with a context, once it is connected
+
+    def _may_go_on(self, error: OSError) -> bool:
+        """Whether TLS only wants the socket to be ready for something first."""
+        return self._context is not None and wanted(error) is not None
 
     def _watch(self, mask: int) -> None:
         """Be told when the socket can do this."""

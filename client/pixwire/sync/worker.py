@@ -9,11 +9,15 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from math import inf
+from mmap import mmap
 from queue import SimpleQueue
 from time import monotonic as now
 from typing import Any
+
+from pixwire_protocol.parser import SCRATCH_SIZE
 
 from ..core.auth import Credentials, check_token
 from ..core.calls import Call
@@ -35,7 +39,8 @@ class Worker:
 
     def __init__(self, plan: Plan, bell: "SimpleQueue[Mailbox[Any]] | None" = None) -> None:
         """`bell`: rings when `opened` is done, for who waits for several."""
-        self.session = plan.new_session()
+        # Memory that takes no room until it is written to, which for small answers is a page of it.
+        self.session = plan.new_session(memoryview(mmap(-1, SCRATCH_SIZE)))
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.reached = self.was_connected = False
         self.bytes_received = 0
@@ -49,6 +54,10 @@ class Worker:
         self._leaving: dict[Pipe, float] = {}
         self._boxes: dict[Call[Any], Box] = {}
         self._is_over = False
+        self._is_asleep = False
+        """Whether the thread waits, or is about to: who leaves a note then rings. Only the thread itself sets it."""
+        self._due = 0.0
+        """When it wakes by itself."""
         self._thread = threading.Thread(target=self._run, name=f"pixwire {plan.endpoint.url}", daemon=True)
         for end in (self._bell, self._button):
             end.setblocking(False)
@@ -105,8 +114,8 @@ class Worker:
         self._leave_nobody_waiting()
 
     def _post(self, note: Note) -> None:
-        self._notes.append(note)
-        if not self._is_over:  # no flag that says that somebody rang already: Ctrl-C might come between flag and bell
+        self._notes.append(note)  # before it is asked who sleeps: the thread looks for notes after it said that it does
+        if self._is_asleep:  # no flag that says that somebody rang already: Ctrl-C might come between flag and bell
             with suppress(OSError):  # full: it will wake; closed: nobody is there any more
                 self._button.send(b"!")
         if self._is_over:
@@ -128,21 +137,35 @@ class Worker:
             self._leave_nobody_waiting()
 
     def _turn(self) -> None:
-        due = min(
-            [time for time in (self.session.next_deadline(now()), *self._leaving.values()) if time is not None],
-            default=None,
-        )
-        for key, mask in self.selector.select(None if due is None else max(0.0, due - now())):
+        time = now()
+        if self._due <= time or self.session.soonest < self._due or self._leaving:
+            self._due = min(self._deadlines(time), default=inf)
+        self._is_asleep = True
+        if self._notes:
+            ready = self.selector.select(0)
+        else:
+            ready = self.selector.select(None if self._due == inf else max(0.0, self._due - time))
+        self._is_asleep = False
+        for key, mask in ready:
             key.data(mask)
         while self._notes:
             self._notes.popleft()()
-        if due is not None and due <= now():
+        if self._due <= now():
             self._heard(self.session.handle_timeout(now()))
-            for pipe in [pipe for pipe, time in self._leaving.items() if time <= now()]:
+            for pipe in [pipe for pipe, end in self._leaving.items() if end <= now()]:
                 pipe.abort()
-        for pipe in (*self._pipes.values(), *self._leaving):
+        for pipe in tuple(self._pipes.values()):
             pipe.flush()
-        self._leaving = {pipe: time for pipe, time in self._leaving.items() if not pipe.closed}
+        if self._leaving:
+            for pipe in tuple(self._leaving):
+                pipe.flush()
+            self._leaving = {pipe: end for pipe, end in self._leaving.items() if not pipe.closed}
+
+    def _deadlines(self, time: float) -> Iterator[float]:
+        due = self.session.next_deadline(time)
+        if due is not None:
+            yield due
+        yield from self._leaving.values()
 
     def _on_bell(self, mask: int) -> None:
         self._bell.recv(4096)
@@ -186,7 +209,8 @@ class Worker:
             box.fail(error)
             return
         self._boxes[call] = box
-        self._observer.begun(call, now())
+        if self._observer.wanted:
+            self._observer.begun(call, now())
         self._heard(updates)
 
     def _release(self, call: Call[Any]) -> None:
@@ -208,35 +232,41 @@ class Worker:
 
     def _heard(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            match update:
-                case Emitted(call, event):
-                    if (box := self._boxes.get(call)) is not None:
-                        box.push(event)
-                case Finished(call):
-                    self._finish(call)
-                case Opened():
-                    self._observer.connection(None)
-                    was_told = self.opened.done
-                    self.opened.succeed(None)
-                    if was_told or self._plan.policy.persistent:
-                        self._tell(None)
-                case Disconnected(reason):
-                    self._observer.connection(reason)
-                    self._tell(reason)
-                case Dial(channel):
-                    self._dial(channel)
-                case TokenWanted(channel):
-                    self._want_token(channel)
-                case HangUp(channel):
-                    self._hang_up(channel)
-                case Over(error):
-                    self.opened.fail(error)
-                case Unreached(reason):
-                    self.opened.fail(ConnectionLost(reason, processed="no"))
+            if type(update) is Finished:
+                self._finish(update.call)
+            elif type(update) is Emitted:
+                if (box := self._boxes.get(update.call)) is not None:
+                    box.push(update.event)
+            else:
+                self._obey(update)
+
+    def _obey(self, update: Update) -> None:
+        """An update about connections."""
+        match update:
+            case Opened():
+                self._observer.connection(None)
+                was_told = self.opened.done
+                self.opened.succeed(None)
+                if was_told or self._plan.policy.persistent:
+                    self._tell(None)
+            case Disconnected(reason):
+                self._observer.connection(reason)
+                self._tell(reason)
+            case Dial(channel):
+                self._dial(channel)
+            case TokenWanted(channel):
+                self._want_token(channel)
+            case HangUp(channel):
+                self._hang_up(channel)
+            case Over(error):
+                self.opened.fail(error)
+            case Unreached(reason):
+                self.opened.fail(ConnectionLost(reason, processed="no"))
 
     def _finish(self, call: Call[Any]) -> None:
         box = self._boxes.pop(call, None)
-        self._observer.ended(call, now())
+        if self._observer.watched:
+            self._observer.ended(call, now())
         if box is None:
             return
         if call.error is not None:

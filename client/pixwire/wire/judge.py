@@ -81,7 +81,6 @@ class Judge:
                 if isinstance(item, SeenFrame) and item.name in ("ERROR", "RESET"):
                     head = item.head or {}
                     found.append(Fault(head.get("code", 0), head.get("message", ""), item.stream))
-            self.machine.reap()
         return found
 
     # ------------------------------------------------------------------ what this end sent

@@ -41,6 +41,7 @@ class Clocks:
         "_paused_size",
         "_ready",
         "_stall",
+        "paused",
     )
 
     def __init__(self, settings: DoorSettings, arrived: float) -> None:
@@ -49,6 +50,8 @@ class Clocks:
         self._stall = settings.write_stall_s
         self._ready = False
         self._frame_since: float | None = None  # a frame is begun and not complete
+        self.paused = False
+        """Whether the transport takes no more."""
         self._paused_at: float | None = None
         self._paused_size = 0
         self._goodbye: float | None = None
@@ -78,15 +81,13 @@ class Clocks:
 
     def on_pause(self, now: float, waiting: int) -> None:
         """The transport takes no more; `waiting` bytes are in it."""
+        self.paused = True
         self._paused_at, self._paused_size = now, waiting
 
     def on_resume(self) -> None:
         """The transport has taken everything."""
+        self.paused = False
         self._paused_at = None
-
-    @property
-    def paused(self) -> bool:
-        return self._paused_at is not None
 
     def say_goodbye_by(self, at: float | None) -> None:
         """GOODBYE is due then; None: it was said."""

@@ -1,4 +1,4 @@
-"""Images on their way out of a stream: RESULT, then DATA straight from the mapped file, one image after the other."""
+"""Images on their way out of a stream: RESULT, then DATA straight from the file, one image after the other."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class ImageSender:
     """Sends parts of a job's images on one stream and ends it after the last.
 
     Only one image is open at a time: the next is opened when the transport has taken the last byte of the one before,
-    and only then is that one closed. The file's pages are the send buffer; nothing is copied here.
+    and only then is that one closed. Only the place of its bytes passes through here.
     """
 
     def __init__(
@@ -92,5 +92,4 @@ class ImageSender:
             self._replies.send(self._stream, Result(result), end=last)
             return
         self._replies.send(self._stream, Result(result))
-        data = image.data[part.offset : part.offset + length]
-        self._replies.connection.send_data(self._stream, data, end=last)
+        self._replies.connection.send_data(self._stream, image.part(part.offset, part.offset + length), end=last)

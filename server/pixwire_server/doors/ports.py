@@ -70,8 +70,8 @@ class JobsPort(Protocol):
         """The job now."""
         ...
 
-    def status_body(self, principal: str, job_id: str) -> "Future[bytes]":
-        """The same, as the packed map of a RESULT."""
+    def status_body(self, principal: str, job_id: str) -> "bytes | Future[bytes]":
+        """The same, as the packed map of a RESULT: at once when it is in memory. No future then: this is asked most."""
         ...
 
     def watch(

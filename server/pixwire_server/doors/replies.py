@@ -17,7 +17,7 @@ from pixwire_protocol.errors import LocalProtocolError, MessageTooLargeError
 from pixwire_protocol.messages import Message
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.doors.tally import LOST, Tally
-from pixwire_server.jobs import RequestError
+from pixwire_server.jobs import Answer, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,9 @@ class Replies:
         self.connection = connection
         self._wake = wake
         self._tally = tally
-        self._kinds: dict[int, type] = {}
-        self._held: dict[int, Resource | None] = {}
+        self._open: dict[int, type] = {}
+        """The open streams, with the class of each one's request."""
+        self._held: dict[int, Resource] = {}
         self._senders: dict[int, Sender] = {}
         self._waiting: set[int] = set()
         self._effective: set[int] = set()
@@ -62,11 +63,10 @@ class Replies:
 
     def begin(self, stream: int, kind: type) -> None:
         """A request of this class opened this stream."""
-        self._held[stream] = None
-        self._kinds[stream] = kind
+        self._open[stream] = kind
 
     def is_open(self, stream: int) -> bool:
-        return stream in self._held
+        return stream in self._open
 
     def held(self, stream: int) -> Resource | None:
         """What the stream owns."""
@@ -74,16 +74,17 @@ class Replies:
 
     def hold(self, stream: int, resource: Resource) -> None:
         """Let the stream own `resource`, in place of what it held."""
-        if stream not in self._held:
+        if stream not in self._open:
             resource.close()
             return
-        before, self._held[stream] = self._held[stream], resource
+        before = self._held.get(stream)
+        self._held[stream] = resource
         if before is not None:
             self._close(before)
 
     def hold_sender(self, stream: int, sender: Sender) -> None:
         """The same for a resource that wants `advance`."""
-        if stream in self._held:
+        if stream in self._open:
             self._senders[stream] = sender
         self.hold(stream, sender)
 
@@ -91,24 +92,29 @@ class Replies:
         """The stream is over: close what it holds. Harmless when it is over already. `why`: what the tally says of a
         request that is not answered to its end.
         """
-        kind = self._kinds.pop(stream, None)
-        if kind is not None:
-            if why is None:
-                self._tally.answered[kind] += 1
-            else:
-                self._tally.unanswered[kind, why] += 1
-        self._senders.pop(stream, None)
-        self._waiting.discard(stream)
-        self._effective.discard(stream)
-        held = self._held.pop(stream, None)
-        if held is not None:
-            self._close(held)
+        kind = self._open.pop(stream, None)
+        if kind is None:
+            return
+        if why is None:
+            self._tally.answered[kind] += 1
+        else:
+            self._tally.unanswered[kind, why] += 1
+        # Most streams hold nothing and are answered at once.
+        if self._waiting:
+            self._waiting.discard(stream)
+        if self._effective:
+            self._effective.discard(stream)
+        if self._held:
+            self._senders.pop(stream, None)
+            held = self._held.pop(stream, None)
+            if held is not None:
+                self._close(held)
 
     def drop_all(self) -> None:
         """The connection is over: nothing that waits will be sent."""
         for stream in list(self._senders):
             self.connection.reset(stream)  # lets go of the image's bytes
-        for stream in list(self._held):
+        for stream in list(self._open):
             self.drop(stream, LOST)
 
     def dismiss(self, following: RequestError, uploading: RequestError) -> None:
@@ -124,12 +130,12 @@ class Replies:
         """Dismiss the streams that have come so far since `dismiss`, if that was called."""
         if self._dismissal is not None:
             following, uploading = self._dismissal
-            for stream in self._held.keys() - self._waiting - self._senders.keys():
+            for stream in self._open.keys() - self._waiting - self._senders.keys():
                 self.fail(stream, following if stream in self._effective else uploading)
 
     def took_effect(self, stream: int) -> None:
         """The request has done something: whatever fails from now on, its error says `processed: "yes"`."""
-        if stream in self._held:
+        if stream in self._open:
             self._effective.add(stream)
 
     @property
@@ -157,7 +163,7 @@ class Replies:
 
     def send(self, stream: int, message: Message, *, end: bool = False) -> None:
         """Queue a message; with `end` the stream is over. Nothing happens on a stream that is gone."""
-        if stream not in self._held:
+        if stream not in self._open:
             return
         self.connection.send(stream, message, end)
         if end:
@@ -166,9 +172,22 @@ class Replies:
             self._effective.add(stream)
         self._wake()
 
+    def answer(self, stream: int, body: bytes) -> None:
+        """Queue a RESULT whose map is packed; the stream is over. Nothing happens on a stream that is gone."""
+        kind = self._open.get(stream)
+        if kind is None:
+            return
+        self.connection.answer(stream, body)
+        if self._waiting or self._effective or self._held:
+            self.drop(stream)
+        else:  # nothing holds or waits for anything on any stream: the shortest way to the same
+            del self._open[stream]
+            self._tally.answered[kind] += 1
+        self._wake()
+
     def fail(self, stream: int, error: RequestError, processed: str | None = None) -> None:
         """End the stream with an ERROR frame; `processed` is the code's own unless given (SPEC 10)."""
-        if stream not in self._held:
+        if stream not in self._open:
             return
         if stream in self._effective:
             processed = "yes"
@@ -188,11 +207,16 @@ class Replies:
         """Run `action`; a refusal becomes its ERROR frame, a defect an INTERNAL one that names an incident only."""
         try:
             action(*arguments)
-        except RequestError as error:
+        except Exception as error:
+            self.give_up(stream, error)
+
+    def give_up(self, stream: int, error: Exception) -> None:
+        """Something was raised for this stream: end it, see `guard`. Called where it is handled."""
+        if isinstance(error, RequestError):
             self.fail(stream, error)
-        except MessageTooLargeError as error:  # this client takes smaller frames than its answer needs
+        elif isinstance(error, MessageTooLargeError):  # this client takes smaller frames than its answer needs
             self.fail(stream, RequestError(ErrorCode.UNSUPPORTED, f"the answer cannot be sent: {error}"), "yes")
-        except Exception:
+        else:
             incident = secrets.token_hex(4)
             log.exception("incident %s on stream %d", incident, stream)
             self.fail(stream, RequestError(ErrorCode.INTERNAL, f"internal error, incident {incident}"))
@@ -203,7 +227,11 @@ class Replies:
             self.guard(stream, self._deliver, stream, action, future)
         else:
             self._waiting.add(stream)
-            future.add_done_callback(partial(self._late, stream, action))
+            late = partial(self._late, stream, action)
+            if isinstance(future, Answer):
+                future.hear(late)
+            else:
+                future.add_done_callback(late)
 
     def _late(self, stream: int, action: Callable[[Result], None], future: "Future[Result]") -> None:
         self._waiting.discard(stream)
@@ -213,7 +241,7 @@ class Replies:
     def _deliver(self, stream: int, action: Callable[[Result], None], future: "Future[Result]") -> None:
         if future.cancelled():  # the journal was closed under it
             self.fail(stream, RequestError(ErrorCode.DRAINING, "the server is stopping; ask again later"), "maybe")
-        elif stream in self._held:
+        elif stream in self._open:
             action(future.result())
         elif future.exception() is None and (close := getattr(future.result(), "close", None)) is not None:
             close()

@@ -15,15 +15,15 @@ from pixwire_protocol.messages import (
     Fetch,
     List,
     Message,
-    PackedResult,
     Reset,
     Result,
     Status,
     Submit,
     Watch,
 )
+from pixwire_protocol.profile import pack_checked
 from pixwire_protocol.registry import ErrorCode
-from pixwire_protocol.status import JobStatus
+from pixwire_protocol.status import NORMAL, JobStatus
 from pixwire_server.doors.auth import Identity
 from pixwire_server.doors.feed import LOSSY, Feed, Follow
 from pixwire_server.doors.images import ImageSender, Part
@@ -41,49 +41,49 @@ PARAMS_TYPE = "application/msgpack"
 class Session:
     """Handles the messages of one ready connection. Knows no socket; touches no job when the connection goes.
 
-    `may_open` is asked for each request: None, or the milliseconds after which it may come again.
+    `may_open` is asked for each request, with the time: None, or the milliseconds after which it may come again.
+    """
+
+    _principal: str
+    """Whose jobs are meant. No request comes before it is known: the connection sees to that, and if it did not, the
+    request would fail for the lack of this attribute.
     """
 
     def __init__(
-        self, replies: Replies, jobs: JobsPort, may_open: Callable[[], int | None], upload_stall_s: float
+        self, replies: Replies, jobs: JobsPort, may_open: Callable[[float], int | None], upload_stall_s: float
     ) -> None:
         self._replies = replies
         self._jobs = jobs
         self._may_open = may_open
         self._uploads = Uploads(replies, upload_stall_s)
         self._told_off = False
-        self.identity: Identity | None = None
-        """Whose jobs are meant, and what else it may do. No request comes before it is known: the connection sees to
-        that.
-        """
+        self._is_admin = False
 
-    @property
-    def _known(self) -> Identity:
-        if self.identity is None:
-            raise RuntimeError("a request came before its principal was known")
-        return self.identity
+    def know(self, identity: Identity) -> None:
+        """Whose jobs are meant from now on, and what else it may do."""
+        self._principal, self._is_admin = identity.principal, identity.is_admin
 
-    @property
-    def _principal(self) -> str:
-        return self._known.principal
-
-    def handle(self, received: Received) -> None:
-        """Take one message of the client. Never raises: a refusal or a defect ends its stream, not the connection."""
-        stream, message = received.stream, received.message
-        handler = _HANDLERS.get(type(message))
+    def handle(self, received: Received, now: float) -> None:
+        """Take one message on a stream. Never raises: a refusal or a defect ends its stream, not the connection."""
+        stream, message, end = received
+        kind = type(message)
+        handler = _HANDLERS.get(kind)
         if handler is None:
             if isinstance(message, Reset | Error):
                 self._replies.drop(stream, RESET)
             elif isinstance(message, Data):
-                self._uploads.receive(stream, message.tail, received.end)
-            return  # GOAWAY and the like concern the connection, not a stream
-        self._replies.begin(stream, type(message))
-        wait_ms = self._may_open()
+                self._uploads.receive(stream, message.tail, end)
+            return
+        self._replies.begin(stream, kind)
+        wait_ms = self._may_open(now)
         if wait_ms is not None:
             slower = "too many requests in a short time; WELCOME says how many may come (stream_rate)"
             self._replies.fail(stream, RequestError(ErrorCode.RATE_LIMITED, slower, retry_after_ms=wait_ms))
             return
-        self._replies.guard(stream, handler, self, stream, message)
+        try:
+            handler(self, stream, message)
+        except Exception as error:
+            self._replies.give_up(stream, error)
 
     def _submit(self, stream: int, request: Submit) -> None:
         if request.ct != PARAMS_TYPE:
@@ -94,13 +94,7 @@ class Session:
             )
         job = (self._principal, request.job, request.kind, bytes(request.tail))
         trace = None if request.traceparent is None else Trace(request.traceparent, request.tracestate)
-        terms = Terms(
-            request.priority,
-            request.timeout_ms,
-            request.queue_ttl_ms,
-            request.run_timeout_ms,
-            tuple(request.tags),
-        )
+        terms = _terms(request)
         answer = partial(self._submitted, stream, request)
         if request.attachments:
             begun = self._jobs.begin_upload(*job, tuple(request.attachments), trace=trace, terms=terms)
@@ -114,8 +108,9 @@ class Session:
             follow = Follow(request.watch, self._lossy(request.want) if request.watch else frozenset(), request.deliver)
             self._feed(stream, request.job, follow).start(duplicate=submitted.duplicate)
         else:
-            body = submitted.status.to_map() | {"duplicate": submitted.duplicate}
-            self._replies.send(stream, Result(body), end=True)
+            body = submitted.status.to_map()
+            body["duplicate"] = submitted.duplicate
+            self._replies.answer(stream, pack_checked(body))
 
     def _watch(self, stream: int, request: Watch) -> None:
         self._feed(stream, request.job, Follow(True, self._lossy(request.want), request.deliver)).start()
@@ -124,13 +119,11 @@ class Session:
         return Feed(self._replies, self._jobs, self._principal, stream, job_id, follow)
 
     def _status(self, stream: int, request: Status) -> None:
-        future = self._jobs.status_body(self._principal, request.job)
-        if future.done():  # nearly always: this is the shortest way
-            self._replies.send(stream, PackedResult(future.result()), end=True)
+        body = self._jobs.status_body(self._principal, request.job)
+        if isinstance(body, bytes):
+            self._replies.answer(stream, body)
         else:
-            self._replies.when_done(
-                stream, future, lambda body: self._replies.send(stream, PackedResult(body), end=True)
-            )
+            self._replies.when_done(stream, body, partial(self._replies.answer, stream))
 
     def _cancel(self, stream: int, request: Cancel) -> None:
         self._answer(stream, self._jobs.cancel(self._principal, request.job, request.reason or ""))
@@ -162,7 +155,7 @@ class Session:
         self._replies.when_done(stream, future, send)
 
     def _admin(self, stream: int, request: Admin) -> None:
-        if not self._known.is_admin:
+        if not self._is_admin:
             if not self._told_off:  # once: a client must not fill the log
                 self._told_off = True
                 log.info("%r asked for %s and does not have the role admin", self._principal, request.action)
@@ -192,6 +185,16 @@ class Session:
         known = LOSSY if peer is not None and "preview" in peer.features else LOSSY - {"preview"}
         return known.intersection(want)
 
+
+def _terms(request: Submit) -> Terms | None:
+    """None: as usual."""
+    times = request.timeout_ms, request.queue_ttl_ms, request.run_timeout_ms
+    if times == _NO_TIMES and request.priority == NORMAL and not request.tags:
+        return None
+    return Terms(request.priority, *times, tuple(request.tags))
+
+
+_NO_TIMES = None, None, None
 
 _HANDLERS: dict[type[Message], Callable[[Session, int, Any], None]] = {
     Submit: Session._submit,

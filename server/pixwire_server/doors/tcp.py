@@ -17,21 +17,27 @@ from functools import partial
 from typing import Any, Final, cast
 
 from pixwire_protocol.connection import Failed, Incoming, Ready, Received, State
-from pixwire_protocol.messages import Auth, Pong
+from pixwire_protocol.header import Buffer
+from pixwire_protocol.messages import Auth, Message, Pong
 from pixwire_protocol.rates import Rates
 from pixwire_protocol.registry import MAGIC, MAX_STREAM, ErrorCode
+from pixwire_protocol.source import Source
 from pixwire_server.doors.auth import Identity, Refused
 from pixwire_server.doors.clocks import Clocks, Due
+from pixwire_server.doors.outlet import Outlet
 from pixwire_server.doors.reception import Reception, Visit
 from pixwire_server.doors.replies import Replies
 from pixwire_server.doors.session import Session
 from pixwire_server.doors.strangers import LOOK_AT, describe
 from pixwire_server.jobs import RequestError
+from pixwire_server.store import StoreError
 
 log = logging.getLogger(__name__)
 
 NOTSENT_LOWAT = 128 * 1024
 """Unsent bytes the kernel takes ahead: beyond the bandwidth-delay product they only delay the next control frame."""
+JOINED = 64 * 1024
+"""Output up to this is copied into one buffer: the kernel takes that sooner than many small ones."""
 RECONNECT_MS = 200, 2000
 """Between these a drained client is asked to wait before it connects again."""
 PROBE = b"pxwdrain"
@@ -70,7 +76,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._tally = reception.tally
         self._replies = Replies(self._connection, self._wake, self._tally)
         self._rates = Rates(reception.limits, self._loop.time())
-        self._session = Session(self._replies, reception.jobs, self._may_open, self._settings.upload_stall_s)
+        self._session = Session(self._replies, reception.jobs, self._rates.open, self._settings.upload_stall_s)
         self._visit: Visit | None = visit
         self._transport: asyncio.Transport | None = None
         self._flush_handle: asyncio.Handle | None = None
@@ -82,6 +88,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._ending = False  # close when nothing is owed any more
         self._eof = False  # the peer sends nothing any more
         self._said_all = False  # our side of the socket is shut
+        self._outlet: Outlet | None = None
         self._opening: bytearray | None = bytearray()  # the first bytes, until they are a preface
         self._lent: memoryview | None = None
         self._goodbye: Callable[..., bool] | None = None  # the second GOAWAY of a drain
@@ -117,6 +124,8 @@ class PxwProtocol(asyncio.BufferedProtocol):
                 handle.cancel()
         self._flush_handle = self._timer = None
         self._replies.drop_all()
+        if self._outlet is not None:
+            self._outlet.close()
         if self._visit is not None:
             self._visit.leave()
 
@@ -128,27 +137,30 @@ class PxwProtocol(asyncio.BufferedProtocol):
     # ------------------------------------------------------------------ receiving
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if not (self._said_all or self._given_up):
-            buffer = self._connection.get_buffer(sizehint)
-            if self._opening is not None:
-                self._lent = buffer
-            return buffer
-        return self._reception.scratch
+        if self._said_all or self._given_up:
+            return self._reception.scratch
+        buffer = self._connection.get_buffer()
+        if self._opening is not None:
+            self._lent = buffer
+        return buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._said_all or self._given_up:
             return  # read and forget: closing with unread bytes would reset the connection under our last words
-        now = self._loop.time()
+        now = self._loop.time()  # once for all that was read
+        connection = self._connection
         self._tally.received += nbytes
         if self._opening is not None:
             self._note_opening(nbytes)
-        incoming = self._connection.buffer_updated(nbytes)
-        if self._clocks.on_receive(now, mid_frame=self._connection.mid_frame, completed=bool(incoming)):
+        incoming = connection.buffer_updated(nbytes)
+        if self._clocks.on_receive(now, mid_frame=connection.mid_frame, completed=bool(incoming)):
             self._arm()
-        self._check_rates(now)  # first: what came too fast is not begun
+        verdict = self._rates.check(connection.counts, now)
+        if verdict is not None and not (connection.over or self._given_up):
+            self._give_up(*verdict)  # first: what came too fast is not begun
         self._receiving = True
         try:
-            self._take(incoming)
+            self._take(incoming, now)
         finally:
             self._receiving = False
         if self._flush_handle is None:
@@ -166,26 +178,31 @@ class PxwProtocol(asyncio.BufferedProtocol):
         self._eof = True
         if self._said_all:
             return False
-        self._take(self._connection.receive_eof())
+        self._take(self._connection.receive_eof(), self._loop.time())
         self._end(self._settings.write_stall_s)
         self._wake()
         return True
 
-    def _take(self, incoming: list[Incoming]) -> None:
+    def _take(self, incoming: list[Incoming], now: float) -> None:
+        handle = self._session.handle
         for item in incoming:
             if self._given_up:
                 return
             if isinstance(item, Received):
-                handler = _ABOUT_CONNECTION.get(type(item.message))
-                if handler is None:
-                    self._session.handle(item)
+                if item.stream:
+                    handle(item, now)
                 else:
-                    handler(self, item.message)
+                    self._take_about_connection(item.message)
             elif isinstance(item, Ready):
                 log.debug("%s is ready: %s", self._peer, item.peer)
                 self._note_ready()
             elif isinstance(item, Failed):
                 self._note_failure(item)
+
+    def _take_about_connection(self, message: Message) -> None:
+        handler = _ABOUT_CONNECTION.get(type(message))
+        if handler is not None:
+            handler(self, message)
 
     def _note_ready(self) -> None:
         self._clocks.on_ready(self._loop.time())
@@ -215,7 +232,7 @@ class PxwProtocol(asyncio.BufferedProtocol):
     def _know(self, identity: Identity | None) -> None:
         """From now on the jobs of this principal are meant, as long as its credentials hold."""
         if identity is not None:
-            self._session.identity = identity
+            self._session.know(identity)
             left_ms = identity.left_ms(time.time())
             self._clocks.watch_credentials(self._loop.time(), None if left_ms is None else left_ms / 1000)
 
@@ -227,14 +244,6 @@ class PxwProtocol(asyncio.BufferedProtocol):
         else:
             self._know(self._guard.identity)
             self._arm()
-
-    def _may_open(self) -> int | None:
-        return self._rates.open(self._loop.time())
-
-    def _check_rates(self, now: float) -> None:
-        verdict = self._rates.check(self._connection.counts, now)
-        if verdict is not None and self._connection.state < State.FAILED and not self._given_up:
-            self._give_up(*verdict)
 
     # ------------------------------------------------------------------ sending
 
@@ -248,28 +257,50 @@ class PxwProtocol(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._said_all:
             return
-        if self._connection.state >= State.FAILED and not self._broken:
+        connection, replies = self._connection, self._replies
+        if connection.over and not self._broken:
             self._broken = True
-            self._replies.drop_all()  # the GOAWAY that says why is all that is left to send
+            replies.drop_all()  # the GOAWAY that says why is all that is left to send
             self._end(self._settings.linger_s)
-        if self._is_paused():
+        if self._clocks.paused:
             return
-        self._replies.settle()
-        self._write(transport)
-        if self._is_paused():
+        if self._ending:
+            replies.settle()
+        if not self._write(transport):
             return
-        self._replies.advance()
-        if self._connection.has_output:
+        if replies.sending:
+            replies.advance()
+        if connection.has_output:
             self._wake()
         elif self._ending and not self._owes():
             self._say_no_more(transport)
 
-    def _write(self, transport: asyncio.Transport) -> None:
-        """Hand over what is to be sent now; may pause us. Keeps no reference: an image is unmapped right after this."""
+    def _write(self, transport: asyncio.Transport) -> bool:
+        """Hand over what is to be sent now. Keeps no reference. False: that has paused us."""
         buffers = self._connection.data_to_send()
         if buffers:
-            self._tally.sent += sum(map(len, buffers))
-            transport.writelines(buffers)
+            size = sum(map(len, buffers))
+            self._tally.sent += size
+            source = self._connection.take_source()
+            if source is not None:
+                self._write_source(transport, buffers, source)
+            elif size <= JOINED:
+                transport.write(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+            else:
+                transport.writelines(buffers)
+        return not self._clocks.paused
+
+    def _write_source(self, transport: asyncio.Transport, buffers: list[Buffer], source: Source) -> None:
+        """A frame whose bytes lie in a file."""
+        if self._outlet is None:
+            self._outlet = Outlet(transport)
+        try:
+            self._outlet.send(buffers, source)
+        except StoreError as error:  # the frame is begun and cannot be ended
+            log.error("%s: closed, %s", self._peer, str(error))
+            self.abort()
+        else:
+            self._tally.sent += source.nbytes
 
     def pause_writing(self) -> None:
         """The kernel takes no more; `resume_writing` comes when it has taken everything."""
@@ -279,9 +310,6 @@ class PxwProtocol(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._clocks.on_resume()
         self._wake()
-
-    def _is_paused(self) -> bool:
-        return self._clocks.paused
 
     def _waiting_bytes(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()

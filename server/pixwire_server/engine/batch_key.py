@@ -37,6 +37,10 @@ class Rule(Enum):
     SAME = auto()  # constant: equal values required
     DROP = auto()  # ignored by the module: left out
 
+    __hash__ = (
+        object.__hash__
+    )  # members are compared by identity; Enum's own is Python, and keys are hashed all the time
+
 
 ARGUMENTS: Mapping[str, Rule] = {
     # the sample
@@ -291,6 +295,8 @@ def _shared_part(value: Any, rows: int, fingerprints: Fingerprints) -> Hashable:
 
 
 def _leaves_part(value: Any, rows: int, _: Fingerprints) -> Hashable:
+    if not value and isinstance(value, dict):
+        return ("{}",)  # what most pipelines give, in every step
     leaves, spec = pytree.tree_flatten(value)
     parts: list[Hashable] = [repr(spec)]
     for leaf in leaves:

@@ -65,7 +65,7 @@ def _is_given_by_row(value: Any, rows: int) -> bool:
 
 
 def _join_leaves(values: Sequence[Any]) -> Any:
-    if len(values) == 1:
+    if len(values) == 1 or values[0] == {}:
         return values[0]
     flat = [pytree.tree_flatten(value) for value in values]
     leaves = [

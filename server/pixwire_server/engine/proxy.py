@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from pixwire_server.engine import known
 from pixwire_server.engine.batch_key import Signature, alone, sign
 from pixwire_server.engine.collate import is_gaussian
 from pixwire_server.engine.overlay import PARTS, Overlay
@@ -71,6 +72,8 @@ class ModuleProxy:
             return lambda *args, **kwargs: self._submit(name, method, method, args, kwargs)
         if name in _NEUTRAL:
             return _NEUTRAL[name](self)
+        if name in _KNOWN:
+            return known.of_module(self._module, name)
         if name in _DRESSED and (overlays := self._overlays()):
             with contextlib.ExitStack() as stack:
                 for overlay in overlays:
@@ -117,7 +120,7 @@ class ModuleProxy:
 
     def _in_module_dtype(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """A VAE may be of another type than what it gets (see `loader`): pipelines would move it there and back."""
-        dtype = self._module.dtype
+        dtype = known.of_module(self._module, "dtype")
         return {
             name: value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
             for name, value in arguments.items()
@@ -175,6 +178,9 @@ _NEUTRAL: Mapping[str, Callable[[ModuleProxy], Any]] = {
     "set_attn_processor": lambda proxy: lambda *args, **kwargs: None,
 }
 """What would change the shared module, and what happens in its stead."""
+
+_KNOWN = ("device", "dtype")
+"""Attributes that the module would walk all its parts for."""
 
 _DRESSED = ("attn_processors", *PARTS)
 """Attributes that a pipeline sees as its request's overlays make them."""

@@ -6,13 +6,13 @@ step, and whose `encode_prompt` waits for its turn and remembers texts. The pipe
 
 import copy
 import functools
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from pixwire_server.engine import known
 from pixwire_server.engine.batch_key import Rule, Signature, alone
 from pixwire_server.engine.encode_cache import EncodeCache, memo_key
 from pixwire_server.engine.overlay import changed_by
@@ -68,15 +68,16 @@ def _unheard(request: Request, moment: StepMoment) -> None:
 def make_view(pipeline: Any, request: Request, park: Park, on_step: OnStep, cache: EncodeCache, *, ragged: bool) -> Any:
     """A view of `pipeline` for `request`. Cheap: no tensor is copied."""
     park = _outside_autocast(park)
-    view = copy.copy(pipeline)
+    view = known.view_of(pipeline)
     # Past __setattr__: it would record the stand-ins in the pipeline's configuration.
     own = view.__dict__
     own.pop("_num_timesteps", None)  # of an earlier call of the pattern; see `_steps`
     pattern = pipeline.scheduler if request.scheduler is None else request.scheduler
-    own["scheduler"] = _own_scheduler(pattern, request, on_step, own, _wants_cpu_timesteps(pipeline))
-    for name in pipeline.components:
+    cpu_timesteps = _wants_cpu_timesteps(pipeline)
+    own["scheduler"] = _own_scheduler(pattern, request, on_step, own, cpu_timesteps)
+    for name in view.components:
         if name.endswith("_scheduler") and getattr(pipeline, name, None) is not None:
-            own[name] = _own_scheduler(getattr(pipeline, name), request, _unheard, {}, _wants_cpu_timesteps(pipeline))
+            own[name] = _own_scheduler(getattr(pipeline, name), request, _unheard, {}, cpu_timesteps)
     for name in CHAINED:
         if hasattr(pipeline, name):
             hears = on_step if name == CHAINED[-1] else _unheard
@@ -139,7 +140,7 @@ def _own_guider(pattern: Any, scale: float | None) -> Any:
 
 def _wants_cpu_timesteps(pipeline: Any) -> bool:
     """On a GPU, schedulers look things up by timestep: every step waits for the device unless it is on the CPU."""
-    return pipeline.device.type != "cpu" and type(pipeline).__name__ not in DEVICE_TIMESTEPS
+    return known.device_of(pipeline).type != "cpu" and type(pipeline).__name__ not in DEVICE_TIMESTEPS
 
 
 def _steps(own: Mapping[str, Any], scheduler: Any) -> int:
@@ -152,8 +153,8 @@ def _steps(own: Mapping[str, Any], scheduler: Any) -> int:
 
 
 def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, own: Mapping[str, Any], cpu_timesteps: bool) -> Any:
-    """A fresh scheduler (never a copy of a used one: they keep the state of their last run) with our hooks."""
-    scheduler = type(pattern).from_config(pattern.config)
+    """A fresh scheduler with our hooks."""
+    scheduler = known.fresh_scheduler(pattern)
     step = scheduler.step
 
     # The wrappers keep the signature visible: pipelines inspect it to see what to pass.
@@ -169,10 +170,11 @@ def _own_scheduler(pattern: Any, request: Request, on_step: OnStep, own: Mapping
         on_step(request, StepMoment(scheduler, model_output, sample, plain))
         return outputs
 
+    hooked_step.__signature__ = known.signature_of(scheduler, "step")  # type: ignore[attr-defined]
     scheduler.step = hooked_step
     if cpu_timesteps:
         set_timesteps = scheduler.set_timesteps
-        parameters = inspect.signature(set_timesteps)
+        parameters = known.signature_of(scheduler, "set_timesteps")
 
         @functools.wraps(set_timesteps)
         def set_cpu_timesteps(*args: Any, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from .admin import AdminCommand
 from .clock import Clock
 from .errors import EngineLostError, RequestError, StartupError, incident
 from .events import JobEvent, JobPage, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
+from .futures import Answer
 from .gauges import DENOISE, Gauges
 from .model import Job
 from .opening import open_jobs
@@ -16,6 +17,7 @@ from .uploads import Upload
 __all__ = [
     "DENOISE",
     "AdminCommand",
+    "Answer",
     "Clock",
     "EngineLostError",
     "Gauges",

@@ -166,7 +166,7 @@ class Admin:
 
     async def _jobs_of(self, principal: str) -> list[Record]:
         """Its jobs that have not ended, those included whose acceptance is being written."""
-        pending = [future for (owner, _), future in self._intake.pending.items() if owner == principal]
+        pending = [one.kept for (owner, _), one in self._intake.pending.items() if owner == principal]
         if pending:
             await asyncio.wait(pending)
         return [record for (owner, _), record in self._table.live.items() if owner == principal]

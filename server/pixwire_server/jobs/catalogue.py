@@ -20,6 +20,8 @@ class Catalogue:
 
     def __init__(self, infos: Iterable[ModelInfo] = ()) -> None:
         self._infos = {info.name: info for info in infos}
+        self.changes = 0
+        """How often something about some model has changed."""
         self._kinds: tuple[str, ...] | None = None  # as long as nothing changes
         self._callbacks: list[OnChanged] = []
 
@@ -53,6 +55,7 @@ class Catalogue:
         else:
             return
         self._kinds = None
+        self.changes += 1
         for name in sorted(names):
             for callback in tuple(self._callbacks):
                 callback(name)

@@ -5,8 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pixwire_protocol.record import record
+from pixwire_protocol.registry import ErrorCode
+from pixwire_protocol.source import Source
 from pixwire_protocol.status import ArtifactInfo, JobStatus, JobSummary
-from pixwire_server.store import Blob
+from pixwire_server.store import Blob, StoreError
+
+from .errors import RequestError
 
 _log = logging.getLogger(__name__)
 
@@ -117,18 +121,40 @@ class Watch:
 
 
 class OpenArtifact:
-    """One image, readable until `close`; slices of `data` that are still in use then stay readable."""
+    """One image, readable until `close`; parts of it that are still in use then stay readable."""
 
     __slots__ = ("_blob", "info")
 
     def __init__(self, info: ArtifactInfo, blob: Blob) -> None:
         self.info = info
-        self._blob = blob
+        self._blob: Blob | None = blob
 
-    @property
-    def data(self) -> memoryview:
-        return self._blob.data
+    def part(self, start: int, stop: int) -> Source:
+        """The bytes from `start` up to, not including, `stop`, on their way out."""
+        return self._open.part(start, stop)
+
+    def read(self) -> bytes:
+        """All bytes. Blocks. Raises RequestError when the file has lost some."""
+        try:
+            return self._open.read(0, self.info.size)
+        except StoreError as error:
+            raise damaged(self.info) from error
 
     def close(self) -> None:
         """Give the file back. May be called again."""
-        self._blob.close()
+        self._blob = None
+
+    @property
+    def _open(self) -> Blob:
+        if self._blob is None:
+            raise ValueError(f"the image {self.info.etag} was closed")
+        return self._blob
+
+
+def damaged(info: ArtifactInfo) -> RequestError:
+    """The file is not what was stored. SPEC 8.13."""
+    return RequestError(
+        ErrorCode.ARTIFACT_NOT_FOUND,
+        f"the file of artifact {info.artifact} is missing or damaged on the server's disk",
+        {"field": "artifact", "value": info.artifact},
+    )

@@ -1,7 +1,6 @@
 """Opens the images of jobs that have succeeded."""
 
 import asyncio
-from functools import partial
 from typing import NoReturn
 
 from pixwire_protocol.registry import ErrorCode
@@ -9,7 +8,7 @@ from pixwire_protocol.status import ArtifactInfo
 from pixwire_server.store import ArtifactStore, Blob
 
 from .errors import RequestError, translate
-from .events import OpenArtifact
+from .events import OpenArtifact, damaged
 from .futures import chain, resolved, then
 from .intake import Intake
 from .model import Job
@@ -24,18 +23,31 @@ class Fetcher:
         self._artifacts = artifacts
 
     def open(self, principal: str, job_id: str, index: int, etag: str | None) -> asyncio.Future[OpenArtifact]:
-        """See `Jobs.artifact`."""
+        """See `Jobs.artifact`. Done at once for a job in memory whose file is kept open."""
+        record = self._intake.kept((principal, job_id))
+        if record is None:
+            return chain(self._intake.find(principal, job_id), lambda record: self._opened(record, index, etag))
+        try:
+            return self._opened(record, index, etag)
+        except RequestError as error:
+            refused: asyncio.Future[OpenArtifact] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
 
-        def found(record: Record) -> asyncio.Future[OpenArtifact]:
-            info = _artifact(record.job, index, etag)
-            opened = then(self._artifacts.open(info.etag), partial(_opened, info), translate)
-            return chain(opened, lambda image: missing(info) if image is None else resolved(image))
+    def _opened(self, record: Record, index: int, etag: str | None) -> asyncio.Future[OpenArtifact]:
+        job = record.job
+        info = _artifact(job, index, etag)
+        blob = self._artifacts.kept(info.etag)
+        if blob is not None and blob.size == info.size:
+            return resolved(OpenArtifact(info, blob))
 
-        def missing(info: ArtifactInfo) -> asyncio.Future[OpenArtifact]:
-            # The job's time may have run out since it was found.
-            return then(self._intake.find(principal, job_id), lambda record: _refuse_damaged(job_id, info))
+        def read(blob: Blob | None) -> asyncio.Future[OpenArtifact]:
+            if blob is not None and blob.size == info.size:
+                return resolved(OpenArtifact(info, blob))
+            # It is not what it should be. Or the job's time has run out since it was found.
+            return then(self._intake.find(job.principal, job.id), lambda record: _refuse_damaged(info))
 
-        return chain(self._intake.find(principal, job_id), found)
+        return chain(then(self._artifacts.open(info.etag), lambda blob: blob, translate), read)
 
 
 def _artifact(job: Job, index: int, etag: str | None) -> ArtifactInfo:
@@ -54,18 +66,5 @@ def _artifact(job: Job, index: int, etag: str | None) -> ArtifactInfo:
     return info
 
 
-def _opened(info: ArtifactInfo, blob: Blob | None) -> OpenArtifact | None:
-    """None for a file that is not what it should be."""
-    if blob is not None and len(blob.data) == info.size:
-        return OpenArtifact(info, blob)
-    if blob is not None:
-        blob.close()
-    return None
-
-
-def _refuse_damaged(job_id: str, info: ArtifactInfo) -> NoReturn:
-    raise RequestError(
-        ErrorCode.ARTIFACT_NOT_FOUND,
-        f"the file of artifact {info.artifact} of job {job_id!r} is missing or damaged on the server's disk",
-        {"field": "artifact", "value": info.artifact},
-    )
+def _refuse_damaged(info: ArtifactInfo) -> NoReturn:
+    raise damaged(info)

@@ -8,6 +8,39 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+class Answer(asyncio.Future[A]):
+    """A future that somebody can hear of at once, without the turn of the loop that callbacks of a future cost.
+
+    Everything else is as with every future: it can be awaited, cancelled, and have callbacks.
+    """
+
+    _hear: "Callable[[Answer[A]], None] | None" = None
+
+    def hear(self, heard: "Callable[[Answer[A]], None]") -> None:
+        """Call `heard` with this future as soon as it is given or refused; now, if it is done. One listener at most.
+
+        Who cancels it is the one who waits, so of that nobody is told.
+        """
+        if self.done():
+            heard(self)
+        else:
+            self._hear = heard
+
+    def give(self, value: A) -> None:
+        """Resolve it, unless whoever waits for it has given up."""
+        if not self.done():
+            self.set_result(value)
+            if self._hear is not None:
+                self._hear(self)
+
+    def refuse(self, error: BaseException) -> None:
+        """Fail it, unless whoever waits for it has given up."""
+        if not self.done():
+            self.set_exception(error)
+            if self._hear is not None:
+                self._hear(self)
+
+
 def resolved(value: A) -> asyncio.Future[A]:
     """A future that is done."""
     future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
@@ -31,23 +64,25 @@ def then(
     source: asyncio.Future[A],
     convert: Callable[[A], B],
     translate: Callable[[BaseException], BaseException] = lambda error: error,
-) -> asyncio.Future[B]:
+) -> Answer[B]:
     """What `convert` makes of the result of `source`; errors of `source` (translated) and of `convert` are passed on.
 
     Done at once when `source` is. Cancelling the returned future leaves `source` alone.
     """
-    target: asyncio.Future[B] = asyncio.get_running_loop().create_future()
+    target: Answer[B] = Answer()
 
     def done(future: asyncio.Future[A]) -> None:
         if future.cancelled():
             target.cancel()
         elif (error := future.exception()) is not None:
-            fail(target, translate(error))
+            target.refuse(translate(error))
         elif not target.done():
             try:
-                target.set_result(convert(future.result()))
+                converted = convert(future.result())
             except Exception as refused:
-                target.set_exception(refused)
+                target.refuse(refused)
+            else:
+                target.give(converted)
 
     _when_done(source, done)
     return target

@@ -19,20 +19,50 @@ from .catalogue import Catalogue
 from .clock import Clock
 from .errors import RequestError, translate
 from .events import Submitted
-from .futures import fail, give, resolved, then, unheard
+from .futures import Answer, fail, give, resolved, then, unheard
 from .ledger import Ledger
 from .model import Job
-from .planner import Planner
+from .planner import Estimate, Planner
 from .record import Record
 from .request import Request
+from .resolver import Resolver
 from .retention import Fate, Retention
 from .table import JobTable, Key
 
 PACKED_ABOVE = 1000
 """Jobs in the queue above which one more is held in few bytes, as soon as its submit is answered."""
 
-Kept = tuple[Record, bool]
-"""A job in the journal, and whether it had been there before."""
+
+class Arrival:
+    """A new job on its way into the journal, and who waits for it."""
+
+    __slots__ = ("_kept", "accepted_at", "answer", "job")
+
+    def __init__(self, job: Job, accepted_at: float) -> None:
+        self.job = job
+        self.accepted_at = accepted_at
+        """Monotonic seconds."""
+        self.answer: Answer[Submitted] = Answer()
+        """For who submitted it."""
+        self._kept: asyncio.Future[Record] | None = None
+
+    @property
+    def kept(self) -> asyncio.Future[Record]:
+        """For whoever else wants the job: resolved once it is in the journal. Fails with RequestError."""
+        if self._kept is None:
+            self._kept = unheard(asyncio.get_running_loop().create_future())
+        return self._kept
+
+    def arrived(self, record: Record) -> None:
+        """It is in the journal."""
+        if self._kept is not None:
+            give(self._kept, record)
+
+    def refused(self, error: BaseException) -> None:
+        """It is not, and `answer` gets to know why; or it is, but belongs to somebody else's request."""
+        if self._kept is not None:
+            fail(self._kept, error)
+        self.answer.refuse(error)
 
 
 class Intake:
@@ -53,39 +83,37 @@ class Intake:
         planner: Planner,
         last_position: int,
     ) -> None:
-        self.pending: dict[Key, asyncio.Future[Kept]] = {}
+        self.pending: dict[Key, Arrival] = {}
         """New jobs whose commit is under way."""
         self._store = store
         self._table = table
         self._ledger = ledger
         self._clock = clock
         self._retention = retention
-        self._models = models
-        self._draw_seed = draw_seed
+        self._resolver = Resolver(models, draw_seed)
         self._refusal = refusal
         self._on_queued = on_queued
         self._planner = planner
         self._last_position = last_position
 
-    def submit(self, request: Request) -> asyncio.Future[Submitted]:
+    def submit(self, request: Request) -> Answer[Submitted]:
         """See `Jobs.submit`."""
         if (known := self.attach(request)) is not None:
             return known
-        asked = resolve.parse(request.kind, request.tail, (), self._models)
-        params = resolve.resolve(asked, self._models.card(asked.model), self._draw_seed)
+        asked = self._resolver.of(request.kind, request.tail)
         if (refused := self.refuse(request)) is not None:
             return refused
-        return self.create(request, params)
+        return self.create(request, asked.params, asked.text)
 
-    def attach(self, request: Request) -> asyncio.Future[Submitted] | None:
+    def attach(self, request: Request) -> Answer[Submitted] | None:
         """The answer to a request for a job that is in memory, or on its way into the journal; None: it is neither."""
         if (pending := self.pending.get(request.key)) is not None:
-            return then(pending, lambda kept: self._submitted(request.mark, kept[0], True))
+            return then(pending.kept, lambda record: self._submitted(request.mark, record, True))
         if (record := self.kept(request.key)) is not None:
             return then(resolved(record), lambda record: self._submitted(request.mark, record, True))
         return None
 
-    def lookup(self, request: Request) -> asyncio.Future[Submitted | None]:
+    def lookup(self, request: Request) -> Answer[Submitted | None]:
         """As `attach`, for a job that may be in the journal only."""
 
         def found(row: JobRow | None) -> Submitted | None:
@@ -93,7 +121,7 @@ class Intake:
 
         return then(self._store.find(*request.key), found, translate)
 
-    def refuse(self, request: Request, *, begun: bool = False) -> asyncio.Future[Submitted] | None:
+    def refuse(self, request: Request, *, begun: bool = False) -> Answer[Submitted] | None:
         """The answer if no new job is taken now: this may be an old one, whose client wants to know how it went.
 
         `begun`: its upload was let in before; a drain that has begun since does not refuse it (SPEC 12.1).
@@ -101,7 +129,7 @@ class Intake:
         refusal = self._refusal(request.principal, begun)
         return None if refusal is None else self._unless_known(request, refusal)
 
-    def _unless_known(self, request: Request, refusal: RequestError) -> asyncio.Future[Submitted]:
+    def _unless_known(self, request: Request, refusal: RequestError) -> Answer[Submitted]:
         def looked(known: Submitted | None) -> Submitted:
             if known is None:
                 raise refusal
@@ -109,12 +137,14 @@ class Intake:
 
         return then(self.lookup(request), looked)
 
-    def create(self, request: Request, params: GenerateParams) -> asyncio.Future[Submitted]:
-        """Make a new job; resolves when it is on disk. It may turn out to be an old one after all.
+    def create(self, request: Request, params: GenerateParams, text: str | None = None) -> Answer[Submitted]:
+        """Make a new job; resolves when it is on disk. It may turn out to be an old one after all. `text`: see
+        `model.to_row`.
 
         Fails with DEADLINE_EXCEEDED when it could not be done in its time even with the engine for itself.
         """
         now_ms, now = self._clock.wall_ms(), self._clock.monotonic()
+        terms = request.terms
         job = Job(
             position=self._last_position + 1,
             principal=request.principal,
@@ -126,20 +156,19 @@ class Intake:
             steps=resolve.steps(params),
             attachments=request.attachments,
             trace=request.trace,
-            terms=request.terms,
+            terms=terms,
         )
-        timeout_ms, least_ms = request.terms.timeout_ms, round(self._planner.least(job, now) * 1000)
-        if timeout_ms is not None and timeout_ms < least_ms:
-            return self._unless_known(request, deadlines.refusal(request.terms, least_ms))
+        if terms.timeout_ms is not None:
+            least_ms = round(self._planner.least(job, now) * 1000)
+            if terms.timeout_ms < least_ms:
+                return self._unless_known(request, deadlines.refusal(terms, least_ms))
+        row = model.to_row(job, text)
         self._last_position += 1
-        forgotten_ms = self._retention.forgotten_ms(now_ms)
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[Kept] = loop.create_future()
-        answer: asyncio.Future[Submitted] = loop.create_future()
-        self.pending[job.key] = kept
-        creating = self._store.create(model.to_row(job), request.files, forgotten_ms, request.terms.tags)
-        creating.add_done_callback(partial(self._created, job, now, kept, answer))
-        return answer
+        arrival = self.pending[request.key] = Arrival(job, now)
+        files = request.files if request.attachments else ()
+        told = partial(self._created, arrival)
+        self._store.enter(told, row, files, self._retention.forgotten_ms(now_ms), terms.tags)
+        return arrival.answer
 
     def find(self, principal: str, job_id: str) -> asyncio.Future[Record]:
         """The job, from memory if it is there. Fails with RequestError(JOB_NOT_FOUND or JOB_EXPIRED)."""
@@ -147,22 +176,20 @@ class Intake:
         if (record := self.kept(key)) is not None:
             return resolved(record)
         if (pending := self.pending.get(key)) is not None:
-            return then(pending, lambda kept: kept[0], partial(_not_accepted, job_id))
+            return then(pending.kept, lambda record: record, partial(_not_accepted, job_id))
         return then(self._store.find(*key), partial(self._read, job_id), translate)
 
-    def keep(self, job: Job, accepted_at: float | None = None) -> Record:
-        """Take a job that is in the journal into memory, and into the queue when it has not ended.
+    def keep(self, job: Job) -> Record:
+        """Take a job that was in the journal before into memory, and into the queue when it has not ended.
 
-        `accepted_at`: when it came, in monotonic seconds; None for one that is from before: the wall clock has to do.
+        When it came is known by the wall clock only.
         """
-        now, fresh = self._clock.monotonic(), accepted_at is not None
-        if accepted_at is None:
-            accepted_at = now - max(0, self._clock.wall_ms() - job.submitted_ms) / 1000
-        record = Record(job, accepted_at)
+        now = self._clock.monotonic()
+        record = Record(job, now - max(0, self._clock.wall_ms() - job.submitted_ms) / 1000)
         self._table.add(record)
         if not job.state.terminal:
-            self._planner.wait(record, now, fresh=fresh)
-            if not fresh and len(self._table.queue) > PACKED_ABOVE:
+            self._planner.wait(record, now, fresh=False)
+            if len(self._table.queue) > PACKED_ABOVE:
                 record.pack()
         return record
 
@@ -181,42 +208,32 @@ class Intake:
     def _fate(self, row: JobRow) -> Fate:
         return self._retention.fate(row.finished_ms, row.gone_ms, self._clock.wall_ms())
 
-    def _created(
-        self,
-        job: Job,
-        now: float,
-        kept: asyncio.Future[Kept],
-        answer: asyncio.Future[Submitted],
-        creating: asyncio.Future[JobRow | None],
-    ) -> None:
-        """The journal has the job, or had it before, or refuses it: `kept` for those who wait as well, `answer` for
-        who submitted it. No chain of futures: with many submits each link costs as much as the decision.
+    def _created(self, arrival: Arrival, existing: JobRow | None, error: BaseException | None) -> None:
+        """The journal has the job, or had it before, or refuses it. The answer is told at once; what need not be done
+        before comes after it.
         """
+        job = arrival.job
         del self.pending[job.key]
-        if creating.cancelled():  # the journal was closed under it
-            kept.cancel()
-            answer.cancel()
+        if error is not None:
+            arrival.refused(translate(error))
             return
         try:
-            record, known = self._entered(job, now, creating.result())
-            give(kept, (record, known))
-            submitted = self._submitted(job.fingerprint, record, known)
-        except Exception as error:
-            refusal = translate(error)
-            for future in (kept, answer):
-                fail(future, refusal)
-            unheard(kept)
+            # Somebody may have asked for it just now, and have found it in the journal already.
+            record = self._known(existing) if existing is not None else self._table.get(job.key)
+            estimate: Estimate | None = None
+            if record is None:
+                record = Record(job, arrival.accepted_at)
+                self._table.add(record)
+                estimate = self._planner.wait(record, self._clock.monotonic())
+            arrival.arrived(record)
+            submitted = self._submitted(job.fingerprint, record, existing is not None, estimate)
+        except Exception as defect:
+            arrival.refused(translate(defect))
             return
-        self._on_queued()  # takes effect in the next turn of the loop, where the answer is told as well
-        give(answer, submitted)
-        if not known and len(self._table.queue) > PACKED_ABOVE:
+        arrival.answer.give(submitted)
+        self._on_queued()
+        if existing is None and len(self._table.queue) > PACKED_ABOVE:
             record.pack()  # it will wait for a while
-
-    def _entered(self, job: Job, now: float, existing: JobRow | None) -> Kept:
-        if existing is not None:
-            return self._known(existing), True
-        # Somebody may have asked for it just now, and have found it in the journal already.
-        return self._table.get(job.key) or self.keep(job, now), False
 
     def _known(self, row: JobRow) -> Record:
         """A row of the journal whose job is not in memory: it has ended, or its creation was reported as failed."""
@@ -236,7 +253,7 @@ class Intake:
     def _told(self, mark: str, row: JobRow) -> Submitted:
         return self._submitted(mark, self._known(row), True)
 
-    def _submitted(self, mark: str, record: Record, duplicate: bool) -> Submitted:
+    def _submitted(self, mark: str, record: Record, duplicate: bool, estimate: Estimate | None = None) -> Submitted:
         job = record.job
         if job.fingerprint != mark:
             raise RequestError(
@@ -244,7 +261,7 @@ class Intake:
                 f"job {job.id!r} belongs to a different request; choose a new id for this one",
                 {"field": "job", "value": job.id, "allowed": "an id that was not used before"},
             )
-        return Submitted(self._ledger.status(record), duplicate)
+        return Submitted(self._ledger.status(record, estimate=estimate), duplicate)
 
 
 def _refuse_unknown(job_id: str) -> NoReturn:

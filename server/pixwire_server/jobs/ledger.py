@@ -21,7 +21,7 @@ from .errors import from_store
 from .events import StateChanged
 from .futures import fail, give, unheard
 from .model import Job
-from .planner import Planner
+from .planner import Estimate, Planner
 from .record import Record
 from .retention import Retention
 from .retry import StoreRetry
@@ -52,7 +52,8 @@ class Ledger:
         self._retention = retention
         self._writes: set[asyncio.Future[Any]] = set()
         self._unsettled = 0
-        self._shown = Shown(partial(self.status, with_params=True), table.queue, clock)
+        self.shown = Shown(partial(self.status, with_params=True), table, clock)
+        """`status` with the parameters, as the wire has it."""
         self.on_settled: Callable[[Job], None] = lambda job: None
 
     @property
@@ -108,21 +109,17 @@ class Ledger:
         self._unsettled += 1
         return record.settling
 
-    def status(self, record: Record, *, with_params: bool = False) -> JobStatus:
-        """The job as the wire shows it now."""
+    def status(self, record: Record, *, with_params: bool = False, estimate: Estimate | None = None) -> JobStatus:
+        """The job as the wire shows it now. `estimate`: what the planner said of it just now."""
         job = record.job
         if job.finished_ms is None:
-            return model.status(job, self._outlook(record, job), with_params=with_params)
+            return model.status(job, self._outlook(record, job, estimate), with_params=with_params)
         retain_ms = self._retention.left_ms(job.finished_ms, self._clock.wall_ms())
         return model.status(job, retain_ms=retain_ms, with_params=with_params)
 
-    def body(self, record: Record) -> bytes:
-        """`status` with the parameters, as the wire has it."""
-        return self._shown.body(record)
-
-    def _outlook(self, record: Record, job: Job) -> model.Outlook:
+    def _outlook(self, record: Record, job: Job, estimate: Estimate | None) -> model.Outlook:
         now, rank = self._clock.monotonic(), self._table.queue.rank(record)
-        eta_ms = round(self._planner.eta(record, job, rank, now) * 1000)
+        eta_ms = round(self._planner.eta(record, job, rank, now, estimate) * 1000)
         left_ms = None if job.terms.timeout_ms is None else deadlines.left_ms(record, now)
         return model.Outlook(rank, eta_ms, left_ms)
 

@@ -14,6 +14,7 @@ from pixwire_protocol.registry import ERRORS, ErrorCode
 from pixwire_protocol.status import ArtifactInfo, JobError, JobState, JobStatus, JobSummary
 from pixwire_server.store import ARTIFACTS, FileRef, JobRow
 
+from . import json_text
 from .errors import incident
 from .request import NO_TERMS, NO_TRACE, Terms, Trace
 from .state import Cause, next_state
@@ -28,7 +29,7 @@ MAX_MESSAGE = 1000
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_to_json = json_text.encoder()
 
 
 @record
@@ -169,38 +170,49 @@ def summary(job: Job, now_ms: int) -> JobSummary:
     )
 
 
-def to_row(job: Job) -> JobRow:
-    """The job as the journal keeps it."""
-    detail: dict[str, Any] = {"step": job.step, "steps": job.steps}
-    if job.started:
-        detail["started"] = True
-    if job.artifacts:
-        detail["artifacts"] = [artifact.to_map() for artifact in job.artifacts]
-    if job.error is not None:
-        detail["error"] = job.error.to_map()
-    if job.timings:
-        detail["timings"] = job.timings
-    if job.engine:
-        detail["engine"] = job.engine
+def params_text(params: GenerateParams) -> str:
+    """Parameters as the journal keeps them."""
+    return _to_json(params.to_map())
+
+
+def to_row(job: Job, text: str | None = None) -> JobRow:
+    """The job as the journal keeps it. `text`: its parameters, if they are at hand as `params_text` gives them."""
     return JobRow(
         position=job.position,
         principal=job.principal,
         job=job.id,
         kind=job.kind,
         fingerprint=job.fingerprint,
-        params=_to_json(job.params.to_map()),
+        params=params_text(job.params) if text is None else text,
         submitted_ms=job.submitted_ms,
         state=job.state.value,
         seq=job.seq,
         attempt=job.attempt,
         finished_ms=job.finished_ms,
         cancel_reason=job.cancel_reason,
-        detail=_to_json(detail),
+        detail=_detail(job),
         attachments=_to_json([one.to_map() for one in job.attachments]) if job.attachments else "[]",
         traceparent=job.trace.traceparent,
         tracestate=job.trace.tracestate,
         terms=_terms_to_json(job.terms),
     )
+
+
+def _detail(job: Job) -> str:
+    more: dict[str, Any] = {}
+    if job.started:
+        more["started"] = True
+    if job.artifacts:
+        more["artifacts"] = [artifact.to_map() for artifact in job.artifacts]
+    if job.error is not None:
+        more["error"] = job.error.to_map()
+    if job.timings:
+        more["timings"] = job.timings
+    if job.engine:
+        more["engine"] = job.engine
+    if not more:  # what every job begins with is written by the hundred at a time
+        return f'{{"step":{job.step},"steps":{job.steps}}}'
+    return _to_json({"step": job.step, "steps": job.steps} | more)
 
 
 def from_row(row: JobRow) -> Job:
@@ -234,7 +246,7 @@ def from_row(row: JobRow) -> Job:
 
 def _terms_to_json(terms: Terms) -> str:
     """Only what is not as usual."""
-    if terms == NO_TERMS:
+    if terms is NO_TERMS or terms == NO_TERMS:
         return "{}"
     usual = asdict(NO_TERMS)
     return _to_json({name: value for name, value in asdict(terms).items() if value != usual[name]})

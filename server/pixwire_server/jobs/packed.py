@@ -4,6 +4,7 @@ What nearly every job has is one msgpack array; the few things that most do not 
 """
 
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]  # it ships none
@@ -19,7 +20,10 @@ _NOBODY = Job(0, "", "", "", "", GenerateParams(""), 0)
 _USUAL: dict[str, Any] = {
     field.name: getattr(_NOBODY, field.name) for field in fields(Job) if field.name not in _PACKED
 }
-
+_all_params = attrgetter(*_PARAMS)
+_all_else, _USUAL_VALUES = attrgetter(*_USUAL), tuple(_USUAL.values())
+_packer = msgpack.Packer(buf_size=1024)
+"""One for all: jobs are packed in the event loop only. The default buffer is larger than a thousand jobs."""
 
 Packed = bytes | tuple[bytes, dict[str, Any]]
 """A job that waits, without its key; with what is not as with most jobs, where there is such."""
@@ -29,11 +33,11 @@ def pack(job: Job) -> Packed | None:
     """The job in few bytes; None for one that does not wait."""
     if job.state is not JobState.QUEUED:
         return None
-    params = [getattr(job.params, name) for name in _PARAMS]
-    data: bytes = msgpack.packb(
-        [job.position, job.kind, _digits(job.fingerprint), job.submitted_ms, job.steps, *params]
-    )
-    rest = {name: value for name, usual in _USUAL.items() if (value := getattr(job, name)) != usual}
+    marked = _digits(job.fingerprint)
+    data: bytes = _packer.pack([job.position, job.kind, marked, job.submitted_ms, job.steps, *_all_params(job.params)])
+    rest: dict[str, Any] = {}
+    if (values := _all_else(job)) != _USUAL_VALUES:
+        rest = {name: value for (name, usual), value in zip(_USUAL.items(), values, strict=True) if value != usual}
     if job.params.adapters:
         rest["adapters"] = job.params.adapters
     return (data, rest) if rest else data

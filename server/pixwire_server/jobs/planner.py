@@ -4,7 +4,7 @@ No I/O and no clock of its own: `now` is an argument, in monotonic seconds.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from pixwire_protocol.status import HIGH, LOW, NORMAL
@@ -44,6 +44,10 @@ class Estimate:
     """Of the device, its passes shared."""
     least: float
     """What it is sure to take; 0 when nothing is known of its kind."""
+    memory: int
+    """Bytes it holds in the engine."""
+    kind: Hashable
+    """What of its work can be told from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +81,11 @@ class Planner:
 
     # ------------------------------------------------------------------------------------------- the queue
 
-    def wait(self, record: Record, now: float, *, fresh: bool = True, attempt: int | None = None) -> None:
+    def wait(self, record: Record, now: float, *, fresh: bool = True, attempt: int | None = None) -> Estimate:
         """The job waits from now on. One that waited before has its old due time, and so its turn.
 
         `fresh`: it is new, and not one that an earlier run of the server has left. `attempt`: which run it waits for,
-        if that is not what its job says yet.
+        if that is not what its job says yet. The answer is what it takes, for `eta`.
         """
         job = record.job
         work = self._works.of(job.params, job.attachments)
@@ -89,15 +93,17 @@ class Planner:
         ends, starts = deadlines.ends_by(record), deadlines.starts_by(record)
         priority = CLASSES[job.terms.priority]
         if record.due is None:
-            last = [at for at in (ends, None if starts is None else starts + estimate.latency) if at is not None]
+            last = ends
+            if starts is not None and (ends is None or starts + estimate.latency < ends):
+                last = starts + estimate.latency
             record.due = self._dues.give(
-                (job.principal, priority, work.shape.name, work.steps, work.rows, work.images, work.also),
+                (job.principal, priority, estimate.kind),
                 priority,
                 record.accepted_at,
                 estimate.latency,
                 estimate.cost,
                 self.backlog(now) if fresh else 0.0,
-                min(last, default=None),
+                last,
             )
         self._queue.add(
             Entry(
@@ -110,24 +116,28 @@ class Planner:
                 latency=estimate.least,
                 deadline=ends,
                 rows=work.rows,
-                memory=memory(work),
+                memory=estimate.memory,
                 shape=work.shape.name,
                 alone=self._suspect(attempt or job.attempt),
                 start_by=starts,
                 ticket=record,
             )
         )
+        return estimate
 
     def take(self, now: float) -> Decided:
         """Who starts now and who has waited in vain; they are out of the queue."""
         if not len(self._queue):
             return [], []
         runs = self.runs.values()
+        occupied = sum([run.holds_place for run in runs])
+        if occupied >= self._bounds.places:  # as after most submits while there is a queue
+            return [], self._queue.age(now)
         bound = self._bounds.memory
         residents, _ = self._residents(now, exactly=True)
         capacity = Capacity(
             self._bounds.places,
-            sum(run.holds_place for run in runs),
+            occupied,
             len(runs),
             any(run.alone for run in runs),
             None if bound is None else max(0, bound - sum(run.memory for run in runs)),
@@ -203,13 +213,15 @@ class Planner:
         """Seconds of the device for all that wait or run."""
         return self._queue.cost + self._residents(now)[1]
 
-    def eta(self, record: Record, job: Job, rank: int | None, now: float) -> float:
-        """Seconds from now until the job is done, about. `job` is the record's, `rank` its place in the queue."""
+    def eta(self, record: Record, job: Job, rank: int | None, now: float, estimate: Estimate | None = None) -> float:
+        """Seconds from now until the job is done, about. `job` is the record's, `rank` its place in the queue,
+        `estimate` what `wait` said of it just now.
+        """
         run = None if record.run is None else self.runs.get(record.run)
         if run is not None:
             return self._running_eta(run, now)
-        estimate = self._estimate(self._works.of(job.params, job.attachments), now)
-        waiting = max(1, len(self._queue))
+        estimate = estimate or self._estimate(self._works.of(job.params, job.attachments), now)
+        waiting = len(self._queue) or 1
         before = self._residents(now)[1] + self._queue.cost * ((rank or 1) - 1) / waiting
         return forecast.finish(0.0, before, estimate.cost, estimate.latency)
 
@@ -240,7 +252,8 @@ class Planner:
             return known[1]
         latency = self.costs.latency(work)
         least = SURELY * latency if self.costs.sure(work) else 0.0
-        estimate = Estimate(latency, self.costs.cost(work, self._bounds.rows), least)
+        kind = work.shape.name, work.steps, work.rows, work.images, work.also
+        estimate = Estimate(latency, self.costs.cost(work, self._bounds.rows), least, memory(work), kind)
         self._estimates[id(work)] = work, estimate
         return estimate
 

@@ -1,7 +1,5 @@
 """A request for a job as it came in, before anything was made of it."""
 
-from dataclasses import dataclass, field
-
 from pixwire_protocol.attachments import Attachment
 from pixwire_protocol.params import fingerprint
 from pixwire_protocol.record import record
@@ -39,32 +37,55 @@ class Terms:
 NO_TERMS = Terms()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
-    """Who wants which job. `mark` is its fingerprint: the same request has the same one."""
+    """Who wants which job; made by `make_request`."""
 
-    principal: str
-    job: str
+    key: tuple[str, str]
+    """Principal and job id."""
     kind: str
     tail: bytes
-    attachments: tuple[Attachment, ...] = ()
-    trace: Trace = NO_TRACE
-    terms: Terms = NO_TERMS
-    mark: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mark", fingerprint(self.kind, self.tail, self.attachments))
+    attachments: tuple[Attachment, ...]
+    trace: Trace
+    terms: Terms
+    mark: str
+    """Its fingerprint: the same request has the same one."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.principal, self.job
+    def principal(self) -> str:
+        return self.key[0]
+
+    @property
+    def job(self) -> str:
+        return self.key[1]
 
     @property
     def files(self) -> tuple[FileRef, ...]:
         """What was sent along, as the store knows it."""
-        return tuple(FileRef(ATTACHMENTS, one.sha256, one.size) for one in self.attachments)
+        return tuple([FileRef(ATTACHMENTS, one.sha256, one.size) for one in self.attachments])
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the attachments are for."""
         return tuple(one.name for one in self.attachments)
+
+
+def make_request(
+    principal: str,
+    job: str,
+    kind: str,
+    tail: bytes,
+    attachments: tuple[Attachment, ...] = (),
+    trace: Trace | None = None,
+    terms: Terms | None = None,
+) -> Request:
+    """A request as it came in."""
+    return Request(
+        (principal, job),
+        kind,
+        tail,
+        attachments,
+        trace or NO_TRACE,
+        terms or NO_TERMS,
+        fingerprint(kind, tail, attachments),
+    )

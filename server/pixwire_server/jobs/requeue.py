@@ -18,7 +18,7 @@ from .errors import RequestError, invalid
 from .events import Submitted
 from .intake import Intake
 from .model import Job
-from .request import Request
+from .request import Request, make_request
 
 AGAIN = (JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED)
 """How a job must have ended to be run again."""
@@ -98,4 +98,4 @@ class Requeue:
 
 def _request(job: Job, new_id: str) -> Request:
     tail = job.params.pack(job.kind, [one.name for one in job.attachments])
-    return Request(job.principal, new_id, job.kind, tail, job.attachments, job.trace, job.terms)
+    return make_request(job.principal, new_id, job.kind, tail, job.attachments, job.trace, job.terms)

@@ -6,6 +6,7 @@ Done before the job is journalled, so that a rerun after a crash makes the same 
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from pixwire_protocol import params as vocabulary
@@ -28,6 +29,7 @@ DRAWN_SEEDS = 2**32
 _MAXIMA = (("width", "max_width"), ("height", "max_height"), ("steps", "max_steps"), ("count", "max_count"))
 _SIZES = ("width", "height")
 _PARAMS = tuple(field.name for field in fields(GenerateParams))
+_all = attrgetter(*_PARAMS)
 
 
 def draw_seed() -> int:
@@ -108,13 +110,13 @@ def resolve(
     }
     if kind in (IMG2IMG, INPAINT):
         defaults["strength"] = INPAINT_STRENGTH if kind == INPAINT else card.default_strength
-    chosen = {name: getattr(asked, name) for name in _PARAMS}
-    for name, value in defaults.items():
-        if chosen[name] is None:
-            chosen[name] = value
     if asked.seed is None:
-        chosen["seed"] = draw()
-    params = GenerateParams(**chosen)
+        defaults["seed"] = draw()
+    usual = defaults.get
+    values: list[Any] = [
+        usual(name) if value is None else value for name, value in zip(_PARAMS, _all(asked), strict=True)
+    ]
+    params = GenerateParams(*values)
     check(params, card)
     return params
 

@@ -22,7 +22,7 @@ from .errors import StartupError, translate
 from .events import PREVIEW, JobPage, Listener, OpenArtifact, Submitted, Watch
 from .fetching import Fetcher
 from .fitness import Fitness
-from .futures import chain, resolved, then
+from .futures import Answer, chain, resolved, then
 from .gate import Gate
 from .gauges import Gauges
 from .intake import Intake
@@ -33,7 +33,7 @@ from .outcomes import Outcomes
 from .overview import Overlook
 from .planner import Bounds, Planner
 from .record import Record
-from .request import NO_TERMS, NO_TRACE, Request, Terms, Trace
+from .request import Terms, Trace, make_request
 from .requeue import Requeue
 from .retry import StoreRetry
 from .settings import JobsSettings
@@ -196,7 +196,7 @@ class Jobs:
         *,
         trace: Trace | None = None,
         terms: Terms | None = None,
-    ) -> asyncio.Future[Submitted]:
+    ) -> Answer[Submitted]:
         """Accept a job; the future resolves when it is on disk and will survive the death of the server.
 
         The same submit again (same principal, id, kind and parameters) attaches to the job, whatever its state:
@@ -206,8 +206,9 @@ class Jobs:
         which say when to try again, DEADLINE_EXCEEDED (it could not be done in its `terms.timeout_ms`), or INTERNAL
         (the store failed); nothing was accepted then. `trace` and `terms` are those of the submit which made the job.
         """
-        request = Request(principal, job_id, kind, params_tail, (), trace or NO_TRACE, terms or NO_TERMS)
-        deadlines.check(request.terms)
+        request = make_request(principal, job_id, kind, params_tail, (), trace, terms)
+        if terms is not None:
+            deadlines.check(terms)
         return self._intake.submit(request)
 
     def begin_upload(
@@ -227,7 +228,7 @@ class Jobs:
         before. Also fails with QUOTA_EXCEEDED when too many bytes are under way. Whoever gets an Upload finishes or
         aborts it; when the future was cancelled, it is aborted.
         """
-        request = Request(principal, job_id, kind, params_tail, attachments, trace or NO_TRACE, terms or NO_TERMS)
+        request = make_request(principal, job_id, kind, params_tail, attachments, trace, terms)
         deadlines.check(request.terms)
         return self._uploads.begin(request)
 
@@ -237,11 +238,17 @@ class Jobs:
             self._intake.find(principal, job_id), lambda record: self._ledger.status(record, with_params=with_params)
         )
 
-    def status_body(self, principal: str, job_id: str) -> asyncio.Future[bytes]:
-        """The same with its parameters, as the map that goes over the wire, packed. Its times are up to 0.1 s old."""
-        if (record := self._intake.kept((principal, job_id))) is not None:
-            return resolved(self._ledger.body(record))
-        return then(self._intake.find(principal, job_id), self._ledger.body)
+    def status_body(self, principal: str, job_id: str) -> bytes | asyncio.Future[bytes]:
+        """The same with its parameters, as the map that goes over the wire, packed. It is up to 0.1 s old.
+
+        At once, without a future, when the job is in memory.
+        """
+        key = principal, job_id
+        if (fresh := self._ledger.shown.fresh(key)) is not None:
+            return fresh
+        if (record := self._intake.kept(key)) is not None:
+            return self._ledger.shown.body(record)
+        return then(self._intake.find(principal, job_id), self._ledger.shown.body)
 
     def watch(
         self, principal: str, job_id: str, listener: Listener, want: frozenset[str] = frozenset()

@@ -52,6 +52,10 @@ class JobQueue:
         decision = self._waiting.take(now, capacity, running, feasible)
         return [_record(entry) for entry in decision.started], [_record(entry) for entry in decision.expired]
 
+    def age(self, now: float) -> list[Record]:
+        """See `WaitQueue.age`: instead of `take` when there is no place."""
+        return [_record(entry) for entry in self._waiting.age(now)]
+
     def expire(self, now: float) -> list[Record]:
         """See `WaitQueue.expire`."""
         return [_record(entry) for entry in self._waiting.expire(now)]

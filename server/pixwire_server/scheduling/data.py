@@ -13,9 +13,12 @@ class Waiting:
     """Must share the engine with nobody: it was running each time an engine died and may be the cause."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take three times as long to make, and one is made for each job
 class Entry:
-    """A queued job with all that decides its turn. Times are seconds of one monotonic clock, amounts are seconds."""
+    """A queued job with all that decides its turn. Times are seconds of one monotonic clock, amounts are seconds.
+
+    Never changed: who wants another one makes it with `replace`.
+    """
 
     key: int
     """Its place in the order of arrival, over all jobs ever: names it, and breaks ties."""

@@ -50,7 +50,7 @@ class WaitQueue:
         self._entries: dict[int, Entry] = {}
         self.changes = 0
         """How often a job has come or gone."""
-        self._classes = {priority: Lanes() for priority in Priority}  # the first to start first
+        self._classes: dict[int, Lanes] = {priority: Lanes() for priority in Priority}  # the first to start first
         self._promoted: set[int] = set()
         self._by_due: SortedBlocks[Turn] = SortedBlocks()
         self._by_start: SortedBlocks[Turn] = SortedBlocks()
@@ -82,7 +82,7 @@ class WaitQueue:
 
     def classes(self) -> dict[Priority, int]:
         """How many jobs wait of each class, as it was asked for: a LOW job that is overdue is still one."""
-        counts = {priority: len(lanes) for priority, lanes in self._classes.items()}
+        counts = {priority: len(self._classes[priority]) for priority in Priority}
         counts[Priority.NORMAL] -= len(self._promoted)
         counts[Priority.LOW] += len(self._promoted)
         return counts
@@ -116,11 +116,14 @@ class WaitQueue:
         self._entries[entry.key] = entry
         self._principals[entry.principal] += 1
         self._cost += entry.cost
-        self._classes[Priority(entry.priority)].add(entry, turn)
+        self._classes[entry.priority].add(entry, turn)
         if entry.priority > Priority.NORMAL:
             self._low.add(turn)
         self._by_due.add(turn)
-        self._by_shape.setdefault((entry.shape, entry.priority), SortedBlocks()).add(turn)
+        alike = self._by_shape.get((entry.shape, entry.priority))
+        if alike is None:
+            alike = self._by_shape[entry.shape, entry.priority] = SortedBlocks()
+        alike.add(turn)
         if (start := last_start(entry)) is not None:
             self._by_start.add((start, entry.key))
 
@@ -134,7 +137,7 @@ class WaitQueue:
         if not self._principals[entry.principal]:
             del self._principals[entry.principal]
         self._cost = self._cost - entry.cost if self._entries else 0.0
-        self._classes[Priority(entry.priority)].remove(entry)
+        self._classes[entry.priority].remove(entry)
         if entry.priority > Priority.NORMAL:
             self._low.remove(turn)
         self._by_due.remove(turn)
@@ -153,8 +156,7 @@ class WaitQueue:
 
         Starts as many as there are places, never one beside a job that must be alone, never beyond the memory.
         """
-        expired = self.expire(now)
-        self._promote(now)
+        expired = self.age(now)
         started: list[Entry] = []
         held = Counter(running or {})
         while (entry := self._next(now, capacity, held)) is not None:
@@ -173,6 +175,12 @@ class WaitQueue:
         expired: list[Entry] = []
         while self._by_start and self._by_start.first()[0] < now:
             expired.append(self.remove(self._by_start.first()[1]))
+        return expired
+
+    def age(self, now: float) -> list[Entry]:
+        """What time alone brings about, as `take` does before it looks for places: `expire`, and promotions."""
+        expired = self.expire(now)
+        self._promote(now)
         return expired
 
     def next_expiry(self) -> float | None:
@@ -245,7 +253,7 @@ class WaitQueue:
 
     def _start(self, entry: Entry, now: float) -> None:
         self.remove(entry.key)
-        self._classes[Priority(entry.priority)].charge(entry.principal, entry.cost)
+        self._classes[entry.priority].charge(entry.principal, entry.cost)
         self._turn += 1
 
     def _full(self, entry: Entry, held: Counter[str]) -> bool:

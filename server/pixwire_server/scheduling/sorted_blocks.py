@@ -1,6 +1,6 @@
 """A sorted collection that stays quick at a hundred thousand items: short sorted lists, one after the other."""
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -39,18 +39,21 @@ class SortedBlocks(Generic[T]):
     def add(self, item: T) -> None:
         """Take in an item that is not there yet."""
         self._size += 1
-        if not self._blocks:
-            self._blocks.append([item])
-            self._last.append(item)
+        last = self._last
+        if not last or last[-1] < item:  # mostly: who comes later is due later
+            if last and len(block := self._blocks[-1]) < BLOCK:
+                block.append(item)
+                last[-1] = item
+            else:
+                self._blocks.append([item])
+                last.append(item)
             return
-        at = min(bisect_left(self._last, item), len(self._last) - 1)
+        at = bisect_left(last, item)
         block = self._blocks[at]
         insort(block, item)
         if len(block) > BLOCK:
             self._blocks[at : at + 1] = [block[: BLOCK // 2], block[BLOCK // 2 :]]
-            self._last[at : at + 1] = [block[BLOCK // 2 - 1], block[-1]]
-        else:
-            self._last[at] = block[-1]
+            last[at : at + 1] = [block[BLOCK // 2 - 1], block[-1]]
 
     def remove(self, item: T) -> None:
         """Take out an item. Raises KeyError when it is not there."""
@@ -69,9 +72,10 @@ class SortedBlocks(Generic[T]):
 
     def before(self, item: T) -> int:
         """How many items are less than this one. A few microseconds for a hundred thousand."""
-        at = bisect_right(self._last, item)
-        if at and self._last[at - 1] == item:
-            at -= 1
+        at = bisect_left(self._last, item)
         if at == len(self._blocks):
             return self._size
-        return sum(map(len, self._blocks[:at])) + bisect_left(self._blocks[at], item)
+        block = self._blocks[at]
+        if 2 * at < len(self._blocks):
+            return sum(map(len, self._blocks[:at])) + bisect_left(block, item)
+        return self._size - sum(map(len, self._blocks[at:])) + bisect_left(block, item)

@@ -30,6 +30,7 @@ from .ports import (
     JobStore,
     Retained,
 )
+from .stored_file import FilePart
 
 __all__ = [
     "ARTIFACTS",
@@ -43,6 +44,7 @@ __all__ = [
     "DataDirBusyError",
     "DataDirLock",
     "EndedRow",
+    "FilePart",
     "FileRef",
     "JobRow",
     "JobStore",

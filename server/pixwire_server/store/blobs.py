@@ -27,8 +27,10 @@ _FOLDER, _NAME = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{64}")
 class BlobFolder:
     """One folder of such files. Its methods block, except `path` and `release`; any thread may call them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, on_removed: Callable[[str], None] = lambda name: None) -> None:
+        """`on_removed` is called with the name of each file that `remove` has removed, in its thread."""
         self._directory = directory.absolute()
+        self._on_removed = on_removed
         self._temporary = self._directory / TEMPORARY_NAME
         self._holds: Counter[str] = Counter()
         self._removing: set[str] = set()
@@ -97,6 +99,7 @@ class BlobFolder:
             if needed():
                 return False
             self.path(name).unlink(missing_ok=True)
+            self._on_removed(name)
             return True
         finally:
             with self._changed:

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from . import schema
 from .errors import StoreUnavailableError
-from .ports import FileRef, JobRow
+from .ports import Entered, FileRef, JobRow
 from .writer import GroupWriter
 
 JOURNAL_NAME = "journal.sqlite3"
@@ -38,21 +38,26 @@ _TOGETHER = 64, 32, 16, 8, 4, 2, 1
 """Rows of one statement: few different ones, which SQLite has prepared then."""
 _IS_THERE = "SELECT 1 FROM job WHERE position = ? AND principal = ? AND job = ?"
 _FIND = f"SELECT {_COLUMNS} FROM job WHERE principal = ? AND job = ?"  # noqa: S608
-_UNFINISHED = f"SELECT {_COLUMNS} FROM job WHERE finished_ms IS NULL ORDER BY position"  # noqa: S608
+# Without the hint SQLite may prefer to read all jobs that ever were, because these are in order.
+_UNFINISHED = f"SELECT {_COLUMNS} FROM job INDEXED BY job_waiting WHERE finished_ms IS NULL ORDER BY position"  # noqa: S608
 _UPDATE = """
     UPDATE job SET state = ?, seq = ?, attempt = ?, finished_ms = ?, cancel_reason = ?, detail = ?
     WHERE position = ? AND seq < ? AND finished_ms IS NULL
 """
-_RAISE_SEQ = "UPDATE job SET seq = seq + ? WHERE finished_ms IS NULL"
+_RAISE_SEQ = "UPDATE job INDEXED BY job_waiting SET seq = seq + ? WHERE finished_ms IS NULL"
 _REFER = "INSERT OR IGNORE INTO file (position, folder, name, size) VALUES (?, ?, ?, ?)"
 _OWNS = """
     SELECT 1 FROM file JOIN job USING (position) WHERE folder = ? AND name = ? AND size = ? AND principal = ? LIMIT 1
 """
-# One state at a time: then the index gives the rows in their order, and no row is looked at in vain.
-_PAGE = f"""
-    SELECT {_COLUMNS} FROM job WHERE principal = ? AND state = ? AND position < ? AND gone_ms IS NULL
+# One state at a time, and those that have not ended by themselves: then an index gives the rows in their order, and no
+# row is looked at in vain. Which states are ends is not known here, so each is asked for in both.
+_PAGES = tuple(
+    f"""
+    SELECT {_COLUMNS} FROM job WHERE principal = ? AND state = ? AND position < ? AND {which}
     ORDER BY position DESC LIMIT ?
 """  # noqa: S608
+    for which in ("finished_ms IS NULL", "finished_ms IS NOT NULL AND gone_ms IS NULL")
+)
 _TAGGED = f"""
     SELECT {", ".join(f"job.{field.name}" for field in fields(JobRow))} FROM tag CROSS JOIN job USING (position)
     WHERE tag.principal = ? AND tag.tag = ? AND tag.position < ? AND job.state IN (SELECT value FROM json_each(?))
@@ -109,6 +114,16 @@ class Journal:
         tags: Collection[str] = (),
     ) -> asyncio.Future[JobRow | None]:
         return self._writer.submit(_Creation(row, files, forgotten_ms, tags))
+
+    def enter(
+        self,
+        told: Entered,
+        row: JobRow,
+        files: Collection[FileRef] = (),
+        forgotten_ms: int | None = None,
+        tags: Collection[str] = (),
+    ) -> None:
+        self._writer.enter(_Creation(row, files, forgotten_ms, tags), told)
 
     def update(self, row: JobRow, files: Collection[FileRef] = ()) -> asyncio.Future[bool]:
         return self._writer.submit(partial(_update, row, files))
@@ -263,7 +278,10 @@ def _page(
         asked = principal, tag, before, json.dumps(list(states)), limit
         return [JobRow(*values) for values in connection.execute(_TAGGED, asked)]
     rows = [
-        JobRow(*values) for state in states for values in connection.execute(_PAGE, (principal, state, before, limit))
+        JobRow(*values)
+        for state in states
+        for query in _PAGES
+        for values in connection.execute(query, (principal, state, before, limit))
     ]
     return sorted(rows, key=lambda row: row.position, reverse=True)[:limit]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pixwire_protocol.record import record
+from pixwire_protocol.source import Source
 
 ARTIFACTS = "artifacts"
 ATTACHMENTS = "attachments"
@@ -80,6 +81,10 @@ class JobRow:
     """JSON document of the job layer: how the job is to be treated (priority, deadlines, tags)."""
 
 
+Entered = Callable[[JobRow | None, BaseException | None], None]
+"""Told how `JobStore.enter` went."""
+
+
 class JobStore(Protocol):
     """Keeps jobs. What it acknowledged is on disk; of what it refused (`StoreError`) nothing is kept."""
 
@@ -93,6 +98,19 @@ class JobStore(Protocol):
         """Keep a new job, which files it refers to and under which tags `page` finds it. The answer is None when it is
         on disk, or the row that already has this key, which is then left as it is; one that ended at `forgotten_ms` or
         earlier makes room.
+        """
+        ...
+
+    def enter(
+        self,
+        told: Entered,
+        row: JobRow,
+        files: Collection[FileRef] = (),
+        forgotten_ms: int | None = None,
+        tags: Collection[str] = (),
+    ) -> None:
+        """As `create`, for those who do it by the thousand: `told` is called in the event loop, without a turn of it in
+        between, with the answer and None, or with None and the StoreError. It must not raise.
         """
         ...
 
@@ -160,13 +178,19 @@ class Retained(Protocol):
 
 
 class Blob(Protocol):
-    """A stored image, readable until `close`."""
+    """A stored image. It stays readable as long as it, or a part of it, is referred to."""
 
     @property
-    def data(self) -> memoryview: ...
+    def size(self) -> int:
+        """In bytes, when it was opened."""
+        ...
 
-    def close(self) -> None:
-        """Give the file back. Slices of `data` that are still in use stay readable."""
+    def part(self, start: int, stop: int) -> Source:
+        """The bytes from `start` up to, not including, `stop`, on their way out; reading them may raise StoreError."""
+        ...
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Those bytes, at once. Blocks. Raises StoreError."""
         ...
 
 
@@ -181,6 +205,10 @@ class ArtifactStore(Protocol):
 
     def release(self, names: Sequence[str]) -> None:
         """Hold these no longer; once per `put` that worked."""
+        ...
+
+    def kept(self, etag: str) -> Blob | None:
+        """The bytes stored under this name, if they are at hand without waiting for the disk."""
         ...
 
     def open(self, etag: str) -> asyncio.Future[Blob | None]:

@@ -74,6 +74,13 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX tag_position ON tag (position);
     """,
+    # 3 -> 4: a job is in one of the two indexes for lists, by whether it has ended: a new one in two of them less
+    """
+    DROP INDEX job_unfinished;
+    DROP INDEX job_listed;
+    CREATE INDEX job_waiting ON job (principal, state, position) WHERE finished_ms IS NULL;
+    CREATE INDEX job_listed ON job (principal, state, position) WHERE finished_ms IS NOT NULL AND gone_ms IS NULL;
+    """,
 )
 """Script n brings a file from version n to n + 1. Scripts that were released never change."""
 

@@ -1,7 +1,9 @@
 """Group commit: one thread that owns the writing connection and turns whatever waits into one transaction.
 
 A flush to disk costs the same for one row and for a hundred, so the operations that arrive while a commit runs share
-the next one. The futures of a batch are resolved by a single wake-up of the event loop.
+the next one. What one turn of the event loop asks for is handed over at its end, as one: while that turn still runs the
+thread could not have the interpreter's lock anyway, and would make the loop fight for it. Of a batch everybody is told
+in one turn of the loop, after a single wake-up.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, Protocol, TypeVar, cast
 
@@ -37,15 +40,17 @@ class Joint(Protocol):
         ...
 
 
-Ticket = tuple[Operation, asyncio.Future[Any]]
-Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+Told = Callable[[Any, BaseException | None], None]
+"""Called with the result of an operation whose transaction is on disk, or else with why nothing of it was kept."""
+Ticket = tuple[Operation, Told]
+Outcome = tuple[Told, Any, BaseException | None]
 
 
 class GroupWriter:
     """Runs operations in order inside group-committed transactions. Call it from the loop's thread.
 
-    An operation's future resolves after its commit. When a transaction fails, the futures of its operations get a
-    StoreError and nothing of them is kept.
+    Whoever asked hears of an operation after its commit. When a transaction fails, those who asked for its operations
+    get a StoreError and nothing of them is kept.
     """
 
     def __init__(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,7 +58,8 @@ class GroupWriter:
         self.operations = 0
         self._connection = connection
         self._loop = loop
-        self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        self._gathered: list[Ticket] = []  # in this turn of the loop
+        self._queue: queue.SimpleQueue[list[Ticket] | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="pixwire-journal", daemon=True)
         self._thread.start()
@@ -61,16 +67,26 @@ class GroupWriter:
     def submit(self, operation: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Run `operation` on the connection, in the order of the calls; its result or error arrives with the commit."""
         future: asyncio.Future[T] = self._loop.create_future()
-        if self._closed:
-            future.set_exception(StoreUnavailableError("the journal is closed"))
-        else:
-            self._queue.put((operation, future))
+        self.enter(operation, partial(_settle, future))
         return future
+
+    def enter(self, operation: Operation, told: Told) -> None:
+        """As `submit`; `told` is called in the very turn in which the loop hears of the commit, and must not raise.
+
+        At once when no more operations are taken.
+        """
+        if self._closed:
+            told(None, StoreUnavailableError("the journal is closed"))
+            return
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((operation, told))
 
     def refuse(self) -> None:
         """Take no more operations; those that wait are still committed. May be called again."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
 
     def join(self) -> None:
@@ -78,23 +94,28 @@ class GroupWriter:
         self._thread.join()
         self._connection.close()
 
+    def _hand_over(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
+
     def _run(self) -> None:
         more = True
         while more:
             batch, more = self._take()
-            if batch:
-                self._deliver(self._commit(batch))
+            for begin in range(0, len(batch), MAX_BATCH):
+                self._deliver(self._commit(batch[begin : begin + MAX_BATCH]))
 
     def _take(self) -> tuple[list[Ticket], bool]:
-        """Wait for one operation, then take all that have come meanwhile; False when there will be no more."""
+        """Wait for operations, then take all that have come meanwhile; False when there will be no more."""
         batch: list[Ticket] = []
-        ticket = self._queue.get()
-        while ticket is not None:
-            batch.append(ticket)
-            if len(batch) == MAX_BATCH:
+        gathered = self._queue.get()
+        while gathered is not None:
+            batch += gathered
+            if len(batch) >= MAX_BATCH:
                 return batch, True
             try:
-                ticket = self._queue.get_nowait()
+                gathered = self._queue.get_nowait()
             except queue.Empty:
                 return batch, True
         return batch, False
@@ -112,16 +133,15 @@ class GroupWriter:
                 # one bad row must not take its neighbours along
                 return [outcome for ticket in batch for outcome in self._commit([ticket])]
             _log.error("journal: %d operations were not committed: %s", len(batch), error)
-            return [
-                (future, None, from_sqlite(error) if isinstance(error, sqlite3.Error) else error) for _, future in batch
-            ]
+            refusal = from_sqlite(error) if isinstance(error, sqlite3.Error) else error
+            return [(told, None, refusal) for _, told in batch]
         self.commits += 1
         self.operations += len(batch)
-        return [(future, result, None) for (_, future), result in zip(batch, results, strict=True)]
+        return [(told, result, None) for (_, told), result in zip(batch, results, strict=True)]
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(_resolve, outcomes)
+            self._loop.call_soon_threadsafe(_tell, outcomes)
 
 
 def _carry_out(operations: list[Operation], connection: sqlite3.Connection) -> list[Any]:
@@ -136,11 +156,18 @@ def _carry_out(operations: list[Operation], connection: sqlite3.Connection) -> l
     return results
 
 
-def _resolve(outcomes: list[Outcome]) -> None:
-    for future, result, error in outcomes:
-        if future.done():
-            continue  # cancelled by whoever asked; the work was done all the same
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+def _tell(outcomes: list[Outcome]) -> None:
+    for told, result, error in outcomes:
+        try:
+            told(result, error)
+        except Exception:
+            _log.exception("journal: somebody who was told of a commit failed")
+
+
+def _settle(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:
+    if future.done():
+        return  # cancelled by whoever asked; the work was done all the same
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -260,8 +260,9 @@ def test_http_addresses_come_from_flags_variables_and_files(tmp_path: Path, monk
     ]
     with pytest.raises(
         ConfigError, match=r"http = 'h' \(from --http\) cannot be used: 'h' is not an address with a port"
-    ):
+    ) as refused:
         load({"http": "h"})
+    assert str(refused.value).count("https://host:port") == 1, "what is allowed is said once"
 
 
 def test_admins_are_names_of_principals(files: dict[str, str]) -> None:

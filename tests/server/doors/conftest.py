@@ -57,7 +57,7 @@ async def open_door(jobs: MemoryJobs) -> AsyncIterator[OpenDoor]:
         await door.abort()
     assert jobs.open_images == 0
     assert jobs.open_watches == 0
-    assert jobs.mapped == 0
+    assert jobs.read_from == 0
 
 
 @pytest.fixture

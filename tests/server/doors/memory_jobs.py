@@ -1,7 +1,6 @@
 """Jobs in memory that a test plays by hand: it commits, runs, and finishes them, and sees what the door holds open."""
 
 import asyncio
-import mmap
 import weakref
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from pixwire_server.jobs import (
     Watch,
 )
 from pixwire_server.jobs.futures import then
+from pixwire_server.store.stored_file import StoredFile
 
 MODEL = ModelInfo(
     name="toy",
@@ -55,19 +55,17 @@ class MemoryJob:
     attached: bytes = b""
 
 
-class MappedImage:
-    """A file as the real store maps it; tells when it is closed."""
+class CountedArtifact(OpenArtifact):
+    """Tells when it is closed."""
 
-    def __init__(self, path: Path, closed: Callable[[], None]) -> None:
-        with path.open("rb") as file:
-            self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.mapped = weakref.ref(self._map)
-        self.data = memoryview(self._map)
+    __slots__ = ("_closed",)
+
+    def __init__(self, info: ArtifactInfo, file: StoredFile, closed: Callable[[], None]) -> None:
+        super().__init__(info, file)
         self._closed = closed
 
     def close(self) -> None:
-        self.data = memoryview(b"")
-        self._map = None  # unmapped with the last slice that is still being sent
+        super().close()
         self._closed()
 
 
@@ -114,7 +112,7 @@ class MemoryJobs:
         self.submits = 0
         self.cancelled: list[tuple[str, str]] = []
         self.open_images = 0
-        self._maps: list[weakref.ref[mmap.mmap]] = []
+        self._files: list[weakref.ref[StoredFile]] = []
         self.open_watches = 0
         self._waiters: list[tuple[Callable[[], bool], Future[None]]] = []
 
@@ -235,7 +233,7 @@ class MemoryJobs:
     def models(self) -> tuple[ModelInfo, ...]:
         return (MODEL,)
 
-    def status_body(self, principal: str, job_id: str) -> "Future[bytes]":
+    def status_body(self, principal: str, job_id: str) -> "bytes | Future[bytes]":
         return then(self.status(principal, job_id), lambda status: pack_map(status.to_map()))
 
     def status(self, principal: str, job_id: str, with_params: bool = True) -> "Future[JobStatus]":
@@ -297,9 +295,9 @@ class MemoryJobs:
             return future
         self.open_images += 1
         self.notify()
-        image = MappedImage(job.images[index], self._image_closed)
-        self._maps.append(image.mapped)
-        future.set_result(OpenArtifact(info, image))
+        file = StoredFile(job.images[index])
+        self._files.append(weakref.ref(file))
+        future.set_result(CountedArtifact(info, file, self._image_closed))
         return future
 
     # ------------------------------------------------------------------ the test's hand
@@ -317,9 +315,9 @@ class MemoryJobs:
             release()
 
     @property
-    def mapped(self) -> int:
+    def read_from(self) -> int:
         """Images whose bytes somebody still refers to."""
-        return sum(ref() is not None for ref in self._maps)
+        return sum(ref() is not None for ref in self._files)
 
     def change(
         self,

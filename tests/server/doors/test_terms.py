@@ -25,7 +25,7 @@ async def test_priority_times_and_tags_of_a_submit_are_passed_on(client: RawClie
     (upload,) = await client.open(Submit("c", "img2img", PARAMS, attachments=(image,), tags=("up",), **terms))
     await jobs.until(lambda: len(jobs.terms) == 3)
     assert jobs.terms == [
-        Terms(),
+        None,  # none but the defaults
         Terms(**terms, tags=("web", "night")),  # type: ignore[arg-type]
         Terms(**terms, tags=("up",)),  # type: ignore[arg-type]
     ]

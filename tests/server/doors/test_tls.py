@@ -46,7 +46,7 @@ async def test_the_whole_handshake_and_a_job_over_tls(
 
 
 @pytest.mark.req("PXW-FLW-011")
-async def test_a_reader_that_stalls_gets_the_image_whole_although_it_was_unmapped(
+async def test_a_reader_that_stalls_gets_the_image_whole_although_its_file_was_let_go(
     connect: Connect, open_door: OpenDoor, jobs: MemoryJobs, pki: Pki
 ) -> None:
     """It gives credit for everything and reads nothing until the kernel is full; meanwhile others are served."""
@@ -64,7 +64,7 @@ async def test_a_reader_that_stalls_gets_the_image_whole_although_it_was_unmappe
     assert announced["length"] == len(image)
     assert hashlib.sha256(received).digest() == hashlib.sha256(image).digest()
     await jobs.until(lambda: jobs.open_images == 0)
-    assert jobs.mapped == 0
+    assert jobs.read_from == 0
 
 
 async def test_what_waits_for_a_stalled_reader_is_one_frame_and_is_counted(

@@ -88,7 +88,7 @@ async def test_two_images_share_the_connection(connect: Connect, jobs: MemoryJob
     assert (await client.image(second))[1] == BIG[::-1]
     await jobs.until(lambda: jobs.open_images == 0)
     await answers(client)
-    assert jobs.mapped == 0
+    assert jobs.read_from == 0
 
 
 @pytest.mark.req("PXW-FRM-010")
@@ -218,7 +218,7 @@ async def test_a_client_that_vanishes_in_the_middle_of_an_image_leaves_nothing_b
 
 
 @pytest.mark.req("PXW-STR-015")
-async def test_an_image_that_is_reset_in_the_middle_stops_and_is_unmapped(connect: Connect, jobs: MemoryJobs) -> None:
+async def test_an_image_that_is_reset_in_the_middle_stops_and_is_closed(connect: Connect, jobs: MemoryJobs) -> None:
     client = await connect(stream_window=1 << 20)
     await finished_job(client, jobs, image=BIG)
     (fetch,) = await client.open(Fetch(job="j"))
@@ -227,7 +227,7 @@ async def test_an_image_that_is_reset_in_the_middle_stops_and_is_unmapped(connec
     await client.flush()
     await jobs.until(lambda: jobs.open_images == 0)
     await answers(client)
-    assert jobs.mapped == 0
+    assert jobs.read_from == 0
     (again,) = await client.open(Fetch(job="j", offset=len(BIG) - 10))
     assert (await client.image(again))[1] == BIG[-10:]
 

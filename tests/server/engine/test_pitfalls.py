@@ -146,6 +146,8 @@ def test_no_pipeline_that_is_served_calls_its_model_inside_autocast() -> None:
     found = set()
     for name in {name for family in CLASSES for name in family.classes().values()} | set(ONLY):
         source = inspect.getsource(inspect.getmodule(getattr(diffusers, name)))  # type: ignore[arg-type]
+        if "autocast" not in source:
+            continue
         entered = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.With) and _casts(node)]
         found |= {name for node in entered if any(_calls_model(inner) for inner in ast.walk(node))}
     assert found == set()

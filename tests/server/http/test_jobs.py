@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 from held_engine import HeldEngine
 from http_server import PROMPT, HttpServer, StartHttp, ended, events, problem, pxw_state, submit
 from test_openai import png
+from toy_engine import ToyEngine
 
 TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
 
@@ -224,3 +227,22 @@ async def test_a_job_is_submitted_by_many_at_once_and_made_once(client: httpx.As
     assert sorted(answer["duplicate"] for answer in answers) == [False] + [True] * 19
     await ended(client, "same")
     assert len(server.engine.tasks) == 1
+
+
+async def test_an_image_whose_file_was_cut_short_is_not_served(start_http: StartHttp, tmp_path: Path) -> None:
+    """Before the answer it is an error; within it the connection ends, so that nobody takes a part for the whole."""
+    server = start_http(ToyEngine(image=os.urandom(16 << 20)))
+    client = await server.client()
+    await submit(client, "j")
+    etag = (await ended(client, "j"))["artifacts"][0]["etag"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.port(), limit=1024)
+    writer.write(b"GET /v1/jobs/j/artifacts/0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    [file] = list((tmp_path / "data" / "artifacts").rglob(etag))
+    os.truncate(file, 15 << 20)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await reader.readexactly(16 << 20)
+    writer.close()
+    again = await client.get("/v1/jobs/j/artifacts/0")
+    assert again.status_code == 404
+    assert "missing or damaged" in problem(again)["detail"]

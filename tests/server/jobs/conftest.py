@@ -336,7 +336,7 @@ class Bench:
     async def image(self, job_id: str, index: int = 0) -> bytes:
         opened = await self.jobs.artifact("anonymous", job_id, index)
         with contextlib.closing(opened):
-            return bytes(opened.data)
+            return opened.read()
 
     async def close(self) -> None:
         for jobs in self._opened:

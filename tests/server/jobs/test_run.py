@@ -237,14 +237,21 @@ async def test_artifacts_are_refused_with_reasons(bench: Any) -> None:
     changed = await refused(bench.jobs.artifact("anonymous", "star", 0, "another"))
     assert changed.code is ErrorCode.ARTIFACT_CHANGED
     assert changed.details["allowed"] == info.etag
-    opened = await bench.jobs.artifact("anonymous", "star", 0, info.etag)
+    at_hand = bench.jobs.artifact("anonymous", "star", 0, info.etag)
+    assert at_hand.done(), "the file of a fresh image is open: no thread is asked"
+    opened = at_hand.result()
     assert opened.info == info
-    piece = opened.data[:4]
+    piece = opened.part(0, 4)
     opened.close()
     opened.close()
-    assert piece == picture(info.seed)[:4]
+    assert piece.tobytes() == picture(info.seed)[:4]
+    with pytest.raises(ValueError, match="was closed"):
+        opened.read()
     [file] = list((bench.data_dir / "artifacts").rglob(info.etag))
+    reading = await bench.jobs.artifact("anonymous", "star", 0)
     file.write_bytes(b"cut")
+    with pytest.raises(RequestError, match="missing or damaged"):
+        reading.read()
     assert "missing or damaged" in (await refused(bench.jobs.artifact("anonymous", "star", 0))).message
     file.unlink()
     assert "missing or damaged" in (await refused(bench.jobs.artifact("anonymous", "star", 0))).message
@@ -266,6 +273,7 @@ async def test_an_image_that_finds_no_room_waits_for_it(bench: Any) -> None:
 
     jobs._store.artifacts.put = full
     await bench.farm.running("a")
+    await asyncio.sleep(0)  # the look at the queue that "b" has led to comes after its answer
     bench.engine.finish("a", left=False)
     for _ in range(3):
         failures.clear()

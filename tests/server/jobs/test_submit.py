@@ -9,6 +9,7 @@ import pytest
 
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.jobs import RequestError
+from pixwire_server.store import StoreUnavailableError
 
 
 def stored(bench: Any) -> list[tuple[str, str]]:
@@ -217,21 +218,21 @@ async def test_a_read_only_disk_is_an_internal_error(bench: Any) -> None:
 async def test_a_job_whose_failed_commit_had_arrived_is_taken_up_by_its_next_submit(bench: Any) -> None:
     """The disk may report an error for something it has kept. Then the row is there and nobody runs it."""
     jobs = await bench.open(max_resident=1)
-    real, journal = jobs._store.journal.create, jobs._store.journal
-    lost: list[Any] = []
+    real, journal = jobs._store.journal.enter, jobs._store.journal
+    kept = asyncio.Event()
 
-    def create(*arguments: Any) -> Any:
-        lost.append(real(*arguments))
-        failing = asyncio.get_running_loop().create_future()
-        from pixwire_server.store import StoreUnavailableError
+    def enter(told: Any, *arguments: Any) -> None:
+        def arrived(existing: Any, error: Any) -> None:
+            assert existing is error is None
+            told(None, StoreUnavailableError("i/o error"))
+            kept.set()
 
-        failing.set_exception(StoreUnavailableError("i/o error"))
-        return failing
+        real(arrived, *arguments)
 
-    journal.create = create
+    journal.enter = enter
     assert (await refused(bench.submit("star"))).code is ErrorCode.INTERNAL
-    await lost[0]
-    del journal.create
+    assert kept.is_set()
+    del journal.enter
     assert (await bench.submit("star")).duplicate
     await bench.farm.running("star")
 
@@ -283,17 +284,18 @@ async def test_jobs_of_others_do_not_exist(bench: Any) -> None:
 
 async def test_a_job_found_in_the_journal_before_its_submit_was_told_is_one_job(bench: Any) -> None:
     jobs = await bench.open(max_resident=0)
-    journal, loop, rows = jobs._store.journal, asyncio.get_running_loop(), []
-    found, created = loop.create_future(), loop.create_future()
+    journal, entries = jobs._store.journal, []
+    found = asyncio.get_running_loop().create_future()
     journal.find = lambda *key: found
-    journal.create = lambda row, *more: (rows.append(row), created)[1]
+    journal.enter = lambda told, row, *more: entries.append((told, row))
     asked, submitted = jobs.status("anonymous", "star"), bench.submit("star")
-    found.set_result(rows[0])
+    [(told, row)] = entries
+    found.set_result(row)
     assert (await asked).state == "queued"
-    created.set_result(None)
+    told(None, None)
     assert not (await submitted).duplicate
     assert jobs.queued == 1
-    del journal.find, journal.create
+    del journal.find, journal.enter
 
 
 async def test_a_job_may_be_asked_for_before_its_commit(bench: Any) -> None:

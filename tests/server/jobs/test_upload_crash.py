@@ -72,7 +72,7 @@ async def kills(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     kills.at("all written")
     with monkeypatch.context() as patch:
         patch.setattr(BlobFolder, "sync", before(kills, "renamed", BlobFolder.sync))
-        patch.setattr(Journal, "create", before(kills, "on disk, no job", Journal.create))
+        patch.setattr(Journal, "enter", before(kills, "on disk, no job", Journal.enter))
         submitted = asyncio.ensure_future(upload.finish())
         submitted.add_done_callback(lambda done: kills.at("acknowledged"))
         await submitted

@@ -240,15 +240,15 @@ async def test_nobody_removes_what_is_about_to_belong_to_a_job(painter: Bench, k
     jobs = await painter.open(max_resident=0, retain_s=10)
     await painter.send("star", IMAGE)
     await painter.cancel("star")
-    real, sweeps = jobs._store.journal.create, []
+    real, sweeps, entering = jobs._store.journal.enter, [], []
 
-    async def later(*arguments: Any) -> Any:
+    async def later(*arguments: Any) -> None:
         painter.wall += 10_000
         await jobs._sweeper.sweep()
         sweeps.append(painter.files)
-        return await real(*arguments)
+        real(*arguments)
 
-    jobs._store.journal.create = lambda *arguments: asyncio.ensure_future(later(*arguments))
+    jobs._store.journal.enter = lambda *arguments: entering.append(asyncio.ensure_future(later(*arguments)))
     if known:
         assert isinstance(await painter.begin("moon", attachment("image", IMAGE)), Submitted)
     else:
@@ -381,13 +381,11 @@ async def test_a_full_disk_is_said_and_service_goes_on(painter: Bench, monkeypat
     await painter.idle()
     assert painter.files == []
 
-    def no_room(*arguments: Any) -> Any:
-        failing = asyncio.get_running_loop().create_future()
-        failing.set_exception(StoreFullError("database or disk is full"))
-        return failing
+    def no_room(told: Any, *arguments: Any) -> None:
+        told(None, StoreFullError("database or disk is full"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs._store.journal, "create", no_room, raising=False)
+        patch.setattr(jobs._store.journal, "enter", no_room, raising=False)
         assert (await refused(painter.send("star", IMAGE))).code is ErrorCode.QUEUE_FULL
     await painter.idle()
     assert painter.files == []

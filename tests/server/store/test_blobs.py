@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pixwire_server.store.artifacts import MappedFile
 from pixwire_server.store.blobs import BlobFolder, digest, write_whole
+from pixwire_server.store.stored_file import StoredFile
 
 DATA = b"an image"
 NAME = digest(DATA)
@@ -126,18 +126,16 @@ def test_files_and_names_are_flushed_before_anybody_relies_on_them(
 
 def test_an_open_file_outlives_its_removal(folder: BlobFolder) -> None:
     store(folder)
-    opened = MappedFile(folder.path(NAME))
+    opened = StoredFile(folder.path(NAME))
     assert folder.remove(NAME, lambda: False)
-    assert opened.data == DATA
-    opened.close()
+    assert opened.read(0, opened.size) == DATA
 
 
 def test_storing_again_what_is_open_harms_no_reader(folder: BlobFolder) -> None:
     store(folder)
-    opened = MappedFile(folder.path(NAME))
+    opened = StoredFile(folder.path(NAME))
     store(folder)
-    assert opened.data == DATA
-    opened.close()
+    assert opened.read(0, opened.size) == DATA
 
 
 def test_a_start_removes_what_is_half_or_unneeded(folder: BlobFolder, tmp_path: Path) -> None:

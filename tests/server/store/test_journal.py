@@ -57,6 +57,7 @@ def hold(journal: Journal) -> threading.Event:
         gate.wait()
 
     journal._writer.submit(wait)
+    journal._writer._hand_over()  # as the end of this turn of the loop would do, which never comes while this waits
     stopped.wait()
     return gate
 

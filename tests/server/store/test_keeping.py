@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixwire_server.store import ARTIFACTS, ATTACHMENTS, FileRef, Store, StoreUnavailableError, open_store
+from pixwire_server.store import ARTIFACTS, ATTACHMENTS, FileRef, Store, StoreUnavailableError, journal, open_store
 
 STATES = ["queued", "running", "succeeded", "failed"]
 
@@ -55,12 +55,28 @@ async def test_a_page_sees_what_was_asked_to_be_written_before(store: Store, row
 
 async def test_a_page_is_read_from_an_index_alone(store: Store) -> None:
     """However many jobs others have, or are in other states, or have lost their results."""
-    plan = store.journal._reader.execute(
-        "EXPLAIN QUERY PLAN SELECT * FROM job WHERE principal = ? AND state = ? AND position < ? AND gone_ms IS NULL"
-        " ORDER BY position DESC LIMIT ?",
-        ("a", "b", 1, 1),
-    ).fetchall()
-    assert [step[3] for step in plan] == ["SEARCH job USING INDEX job_listed (principal=? AND state=? AND position<?)"]
+    for query, index in zip(journal._PAGES, ("job_waiting", "job_listed"), strict=True):
+        plan = store.journal._reader.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "b", 1, 1)).fetchall()
+        assert [step[3] for step in plan] == [
+            f"SEARCH job USING INDEX {index} (principal=? AND state=? AND position<?)"
+        ]
+
+
+async def test_a_start_looks_at_the_jobs_that_have_not_ended_alone(store: Store) -> None:
+    for query in (journal._UNFINISHED, journal._RAISE_SEQ.replace("?", "1")):
+        plan = store.journal._reader.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert "USING INDEX job_waiting" in plan[0][3]
+
+
+async def test_a_list_has_jobs_that_wait_and_jobs_that_ended(store: Store, row: Any) -> None:
+    await store.journal.create(row(1))
+    await store.journal.create(row(2))
+    await store.journal.create(row(3))
+    await store.journal.update(row(2, state="succeeded", seq=2, finished_ms=5))
+    await store.journal.update(row(3, state="failed", seq=2, finished_ms=5))
+    await store.journal.expire([3], 6)
+    assert [r.position for r in await store.journal.page("anonymous", 9, STATES, 9)] == [2, 1]
+    assert [r.position for r in store.journal.unfinished()] == [1]
 
 
 async def test_the_keeper_reads_from_indexes(store: Store) -> None:
@@ -99,8 +115,6 @@ async def test_pages_by_tag_are_the_pages_of_those_that_have_it(store: Store, ro
 
 async def test_a_page_by_tag_is_read_from_the_index_of_tags(store: Store) -> None:
     """However many jobs have other tags; and it comes in its order, without sorting."""
-    from pixwire_server.store import journal
-
     plan = store.journal._reader.execute(f"EXPLAIN QUERY PLAN {journal._TAGGED}", ("a", "b", 1, "[]", 1)).fetchall()
     steps = [step[3] for step in plan]
     assert steps[:2] == [

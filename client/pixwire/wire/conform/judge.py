@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from pixwire_protocol.heads import FieldSpec
+from pixwire_protocol.heads import FieldSpec, MessageSpec
 from pixwire_protocol.registry import HEAD_KEY, LIMITS, ErrorCode
 from pixwire_protocol.status import JOB_TRANSITIONS, JobState
 
@@ -94,6 +94,24 @@ def check_fields(frame: Frame, head: Mapping[str, Any], fields: tuple[FieldSpec,
         if type(value) is not kind or not fits:
             requirement = "PXW-ERR-008" if (frame.name, spec.name) == ("ERROR", "message") else "PXW-MSG-021"
             raise Violation(requirement, f"{frame} with {spec.name} = {str(value)[:60]!r}")
+
+
+def check_parts(frame: Frame, spec: MessageSpec) -> dict[str, Any]:
+    """The head of a frame whose flags, stream, head and tail are as SPEC.md 4 and 8 have them for its type.
+
+    Raises Violation when they are not.
+    """
+    if frame.flags & ~1 or (frame.bit and spec.end == "never" and frame.type not in ACK_TYPES):
+        raise Violation("PXW-FRM-017", f"{frame} with flags 0x{frame.flags:02X}")
+    if (spec.stream == "zero") is not (frame.stream == 0) and spec.stream != "any":
+        raise Violation("PXW-FRM-012", f"{frame} does not belong on stream {frame.stream}")
+    if (spec.head == "map") is not bool(frame.head_bytes):
+        raise Violation("PXW-FRM-013", f"{frame} with a head of {len(frame.head_bytes)} bytes")
+    if (spec.tail == "none" and frame.tail) or (spec.tail == "eight" and len(frame.tail) != 8):
+        raise Violation("PXW-FRM-014", f"{frame} with a tail of {len(frame.tail)} bytes")
+    head = check_head(frame.head_bytes) if frame.head_bytes else {}
+    check_fields(frame, head, spec.fields)
+    return head
 
 
 def check_body(what: str, body: Mapping[str, Any], fields: Mapping[str, type]) -> None:
@@ -208,18 +226,9 @@ class ServerJudge:
             return
         if spec.sender == "client":
             raise Violation("PXW-FRM-016", f"{frame}: only a client sends this")
-        if frame.flags & ~1 or (frame.bit and spec.end == "never" and frame.type not in ACK_TYPES):
-            raise Violation("PXW-FRM-017", f"{frame} with flags 0x{frame.flags:02X}")
         if len(frame.head_bytes) + len(frame.tail) > self.max_frame:
             raise Violation("PXW-FRM-003", f"{frame} is longer than the declared max_frame {self.max_frame}")
-        if (spec.stream == "zero") is not (frame.stream == 0) and spec.stream != "any":
-            raise Violation("PXW-FRM-012", f"{frame} does not belong on stream {frame.stream}")
-        if (spec.head == "map") is not bool(frame.head_bytes):
-            raise Violation("PXW-FRM-013", f"{frame} with a head of {len(frame.head_bytes)} bytes")
-        if (spec.tail == "none" and frame.tail) or (spec.tail == "eight" and len(frame.tail) != 8):
-            raise Violation("PXW-FRM-014", f"{frame} with a tail of {len(frame.tail)} bytes")
-        head = check_head(frame.head_bytes) if frame.head_bytes else {}
-        check_fields(frame, head, spec.fields)
+        head = check_parts(frame, spec)
         if frame.stream == 0:
             self._on_zero(frame, head)
         else:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from asyncio import to_thread
+from asyncio import sleep, to_thread
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -61,10 +61,13 @@ async def images_body(call: Call, status: JobStatus) -> bytes:
     """The answer with all images in it. Raises RequestError."""
     created = int(time.time())
     async with opened(call.desk.jobs, call.principal, status) as found:
-        pictures = [Picture(one.info, one.data) for one in found]
         if sum(one.info.size for one in found) <= INLINE:
-            return openai_answers.images(status, pictures, created)
-        return await to_thread(openai_answers.images, status, pictures, created)
+            return _images(status, found, created)
+        return await to_thread(_images, status, found, created)
+
+
+def _images(status: JobStatus, found: Sequence[OpenArtifact], created: int) -> bytes:
+    return openai_answers.images(status, [Picture(one.info, one.read()) for one in found], created)
 
 
 def links_body(call: Call, status: JobStatus) -> bytes:
@@ -85,7 +88,9 @@ def link(call: Call, job: str, index: int) -> str:
 
 
 class ArtifactResponse(Response):
-    """Bytes of an open image, which is closed at the end. Sent from the mapped file, in pieces."""
+    """Bytes of an open image, which is closed at the end. Sent from its file, in pieces (`cork.py`); others run in
+    between.
+    """
 
     def __init__(self, artifact: OpenArtifact, span: Span, headers: dict[str, str]) -> None:
         self._artifact, self._span = artifact, span
@@ -105,7 +110,10 @@ class ArtifactResponse(Response):
             self._artifact.close()
 
     async def _send_all(self, send: Send) -> None:
-        data: Any = self._artifact.data
-        for start in range(self._span.start, self._span.stop, CHUNK):
-            stop = min(start + CHUNK, self._span.stop)
-            await send({"type": "http.response.body", "body": data[start:stop], "more_body": stop < self._span.stop})
+        first, last = self._span.start, self._span.stop
+        for start in range(first, last, CHUNK):
+            if start > first:
+                await sleep(0)
+            stop = min(start + CHUNK, last)
+            body: Any = self._artifact.part(start, stop)
+            await send({"type": "http.response.body", "body": body, "more_body": stop < last})

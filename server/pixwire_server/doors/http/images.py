@@ -19,7 +19,7 @@ from pixwire_server.doors.http.follow import EndedError, Follow, Why, ask, to_th
 from pixwire_server.doors.http.openai_answers import Picture
 from pixwire_server.doors.http.openai_requests import URL, Wish
 from pixwire_server.doors.http.problems import HttpError, Problem, ended, refused
-from pixwire_server.jobs import PreviewShown, RequestError, StateChanged
+from pixwire_server.jobs import OpenArtifact, PreviewShown, RequestError, StateChanged
 
 FILES = (IMAGE, MASK, CONTROL, STYLE)
 DRAINING_RETRY_MS = 2_000
@@ -124,14 +124,16 @@ async def _stream(call: Call, wish: Wish, job: str, keyed: bool, follow: Follow,
             return
         async with opened(call.desk.jobs, call.principal, status) as found:
             for one in found:
-                picture = Picture(one.info, one.data)
-                create = partial(openai_answers.completed, wish.operation, picture, int(time.time()))
-                await write(await to_thread(create))
+                await write(await to_thread(_completed, wish.operation, one, int(time.time())))
     except RequestError as error:
         await write(openai_answers.failed(refused(error, "yes").to_openai()))
     except EndedError as error:
         gone = _given_up(call, job, keyed, error.why)
         await write(openai_answers.failed(gone.problem.to_openai()))
+
+
+def _completed(operation: str, image: OpenArtifact, created: int) -> bytes:
+    return openai_answers.completed(operation, Picture(image.info, image.read()), created)
 
 
 async def _follow(call: Call, wish: Wish, status: JobStatus, follow: Follow, write: Write) -> JobStatus:

@@ -71,8 +71,8 @@ class HttpConnection(HttpToolsProtocol):
     # ------------------------------------------------------------------ life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        corked = Cork(cast("asyncio.Transport", transport), self.loop)
-        super().connection_made(cast("asyncio.Transport", corked))
+        self._cork = Cork(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", self._cork))
         self._peer = peer_of(transport.get_extra_info("peername"), spare_loopback=True)
         self._refusal = self._house.headcount.enter(self._peer)
         self._house.came(self)
@@ -95,6 +95,7 @@ class HttpConnection(HttpToolsProtocol):
                 timer.cancel()
         self._timer = self._write_timer = self._goodbye_timer = None
         super().connection_lost(exc)
+        self._cork.lost()
         self._house.headcount.leave(self._peer, self._refusal)
         self._house.left(self)
 

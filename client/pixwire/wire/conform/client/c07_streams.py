@@ -1,5 +1,6 @@
 """Section 7 from a client's side: the grammar of a stream, its end, how many, and credit."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,14 @@ from .bench import Bench
 from .register import case
 
 
-class Disturbing(Actor):
+class Disturbing(Actor, ABC):
     """Sends something on the first stream that stays open behind its first RESULT, and judges what the client does."""
 
     codes: tuple[ErrorCode, ...] = (ErrorCode.PROTOCOL_ERROR,)
 
+    @abstractmethod
     def bad(self, stream: int, job: PlayedJob) -> bytes:
         """The offending frames."""
-        raise NotImplementedError
 
     async def story(self, stream: int, job: PlayedJob, want: Sequence[str] | None) -> None:
         await self.stream_dies(stream, self.bad(stream, job), *self.codes)

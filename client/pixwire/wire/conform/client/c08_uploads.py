@@ -1,5 +1,6 @@
 """Section 7.5: a client that sends an image along. PIXWIRE_IMAGE names it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ async def small_windows(bench: Bench) -> None:
     (await uploaded(bench, Stingy)).got()
 
 
-class Early(Actor):
+class Early(Actor, ABC):
     """Answers a SUBMIT before its bytes; none may come once the client has surely read the answer."""
 
     limits: Mapping[str, Any] = {**ROOMY, "stream_window": 1024}
@@ -75,9 +76,9 @@ class Early(Actor):
         await self.early(got)
         await self.write(ping(PROBE))
 
+    @abstractmethod
     async def early(self, got: Frame) -> None:
         """The answer."""
-        raise NotImplementedError
 
     async def on_pong(self, got: Frame) -> None:
         """From here on the client knows."""

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from pixwire_protocol.registry import LIMITS, MAX_CREDIT, ErrorCode
 
-from ..frames import ACK_TYPES, EXTENSIONS, Frame, opens_stream
-from ..judge import check_fields, check_head
+from ..frames import EXTENSIONS, Frame, opens_stream
+from ..judge import check_parts
 from ..verdicts import Violation
 
 JUDGED: Final = (
@@ -91,16 +91,7 @@ class ClientJudge:
             return
         if spec.sender == "server":
             raise Violation("PXW-FRM-016", f"{frame}: only a server sends this")
-        if frame.flags & ~1 or (frame.bit and spec.end == "never" and frame.type not in ACK_TYPES):
-            raise Violation("PXW-FRM-017", f"{frame} with flags 0x{frame.flags:02X}")
-        if (spec.stream == "zero") is not (frame.stream == 0) and spec.stream != "any":
-            raise Violation("PXW-FRM-012", f"{frame} does not belong on stream {frame.stream}")
-        if (spec.head == "map") is not bool(frame.head_bytes):
-            raise Violation("PXW-FRM-013", f"{frame} with a head of {len(frame.head_bytes)} bytes")
-        if (spec.tail == "none" and frame.tail) or (spec.tail == "eight" and len(frame.tail) != 8):
-            raise Violation("PXW-FRM-014", f"{frame} with a tail of {len(frame.tail)} bytes")
-        head = check_head(frame.head_bytes) if frame.head_bytes else {}
-        check_fields(frame, head, spec.fields)
+        head = check_parts(frame, spec)
         self._in_order(frame, head)
 
     def _in_order(self, frame: Frame, head: Mapping[str, Any]) -> None:
