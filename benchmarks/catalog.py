@@ -89,7 +89,7 @@ BENCHMARKS: Sequence[Benchmark] = (
         "deep_queue",
         "A hundred thousand waiting jobs",
         "Memory for each waiting job, and one more submit to a full queue against one to an empty queue.",
-        ("benchmarks.deep_queue",), ("--jobs", "2000", "--rounds", "1"), 240, 8,
+        ("benchmarks.deep_queue",), ("--jobs", "1000", "--rounds", "1", "--requests", "64"), 240, 6,
     ),
     Benchmark(
         "scheduling",

@@ -101,7 +101,7 @@ class Outbox:
         if older is not None:
             self._reply_bytes -= size_of(older)
         size = size_of(frame)
-        if not self.has_room(size):
+        if self._reply_bytes + size > self._reply_limit:
             return False
         self._lossy[stream.id, kind] = frame  # at the end: frames of one stream leave in the order of their seq
         self._reply_bytes += size
@@ -171,7 +171,11 @@ class Outbox:
         replies = self._replies
         while replies and budget > 0:
             frame, owner = replies.popleft()
-            size = _put(frame, out)
+            if isinstance(frame, bytes):  # nearly always: without the call
+                out.append(frame)
+                size = len(frame)
+            else:
+                size = _put(frame, out)
             self._reply_bytes -= size
             budget -= size
             owner.queued -= 1

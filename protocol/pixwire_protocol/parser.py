@@ -160,7 +160,7 @@ class FrameParser:
         """`count` bytes were received into the buffer given last."""
         lent, self._lent = self._lent, None
         if lent is None:
-            self.read_short = False
+            self.read_short = self._placed and self._need is _BODY  # then the next chunk follows
             if self._scratch is not None:
                 self.feed(bytes(self._scratch[:count]))
             return

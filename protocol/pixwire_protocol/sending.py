@@ -141,7 +141,10 @@ class Sending(Presiding):
             raise LocalProtocolError(f"{kind.__name__}{' with END' if end else ''} cannot be sent on a stream (SPEC 7)")
         state = found.table[found.state].get(happened) or self._next(found, happened)
         frame = encode_within(message, stream, _END if end else 0, machine.max_frame)
-        self._advance(found, state)
+        if found.upload is None:
+            found.state = state
+        else:
+            self._advance(found, state)
         if lossy:
             return machine.outbox.lossy(found, kind, frame)
         return self._reply(found, frame)

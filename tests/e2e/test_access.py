@@ -87,7 +87,11 @@ async def test_over_tls_the_certificate_is_who_one_is(new_server: Callable[..., 
     ).start()
     url = server.url
     assert url.startswith("pixwires://localhost:")
-    mine = {"cafile": str(paths["ca"]), "certfile": str(paths["client"]), "keyfile": str(paths["client-key"])}
+    mine: dict[str, Any] = {
+        "cafile": str(paths["ca"]),
+        "certfile": str(paths["client"]),
+        "keyfile": str(paths["client-key"]),
+    }
     async with pixwire.connect(url, **mine) as client:
         job = await client.submit("a red circle")
         assert (await job.status()).state == "queued"

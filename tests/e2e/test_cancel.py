@@ -30,7 +30,8 @@ async def test_cancelling_a_running_job_frees_its_place(one_place: Any) -> None:
         with pytest.raises(pixwire.JobCancelled):
             await long.image(timeout=120)
         image = await short.image(timeout=120)
-        cancelled, finished = await long.status(), await short.status()
+        cancelled: Any = await long.status()
+        finished = await short.status()
     assert image.seed == 2
     assert cancelled.state == "cancelled"
     assert 3 <= cancelled.step < 200

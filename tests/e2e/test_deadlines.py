@@ -20,15 +20,16 @@ async def test_time_runs_out_in_the_queue_and_while_running(new_server: Callable
         waiting = await client.submit("a blue square", seed=2, steps=5, queue_ttl=0.2)
         low = await client.submit("a green star", seed=3, steps=5, priority="low", tags=["later"])
         high = await client.submit("a green star", seed=4, steps=5, priority="high")
-        expired = await waiting.wait()
+        expired: Any = await waiting.wait()
         assert (expired.state, expired.step, expired.error.name) == ("expired", 0, "DEADLINE_EXCEEDED")
         assert "queue_ttl_ms = 200" in expired.error.message
-        told = await high.status(), await low.status()
+        told: tuple[Any, ...] = await high.status(), await low.status()
         assert [status.priority for status in told] == ["high", "low"]
         assert told[0].queue_position < told[1].queue_position
         assert all(status.eta_ms >= 0 for status in told)
         await long.cancel()
-        first, second = await high.wait(), await low.wait()
+        first: Any = await high.wait()
+        second: Any = await low.wait()
         assert (first.state, second.state) == ("succeeded", "succeeded")
         assert first.timings["queue_ms"] < second.timings["queue_ms"], "it came later and started earlier"
         assert [one.job async for one in client.jobs(tag="later")] == [low.id]
@@ -46,12 +47,12 @@ async def test_deadlines_outlive_the_server(new_server: Callable[..., Any]) -> N
     async with await pixwire.connect(server.url) as client:
         soon = await client.submit("a red circle", seed=1, deadline=1.0)
         later = await client.submit("a blue square", seed=2, deadline=3600.0, priority="high", tags=["kept"])
-        before = await later.status()
+        before: Any = await later.status()
     server.kill()
     server.start()
     async with await pixwire.connect(server.url) as client:
-        expired = await client.job(soon.id).wait()
+        expired: Any = await client.job(soon.id).wait()
         assert (expired.state, expired.error.name) == ("expired", "DEADLINE_EXCEEDED")
-        status = await client.job(later.id).status()
+        status: Any = await client.job(later.id).status()
     assert (status.state, status.priority, status.tags) == ("queued", "high", ("kept",))
     assert 0 < status.deadline_ms < before.deadline_ms <= 3_600_000

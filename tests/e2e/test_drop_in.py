@@ -20,7 +20,7 @@ STEPS = 6
 @pytest.fixture(scope="module")
 def theirs() -> Any:
     quiet_libraries()
-    return diffusers.StableDiffusionPipeline.from_pretrained(str(builtin_model.path()))
+    return diffusers.StableDiffusionPipeline.from_pretrained(str(builtin_model.path()))  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_several_images(theirs: Any, ours: pixwire.Pipeline) -> None:
     made = []
     for pipe in (theirs, ours):
         generators = [torch.Generator().manual_seed(seed) for seed in (3, 5)]
-        how = {"num_inference_steps": STEPS, "guidance_scale": 5.0, "height": 64, "width": 64}
+        how: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": 5.0, "height": 64, "width": 64}
         made.append(pipe(prompts, generator=generators, **how).images)
     assert len(made[1]) == 2
     for one, other in zip(*made, strict=True):

@@ -75,7 +75,7 @@ def stall(address: tuple[str, int]) -> socket.socket:
 
 async def test_readers_that_stall_cost_little_memory_and_nobody_notices(serving: Serving) -> None:
     async with pixwire.connect(serving.server.url) as client:
-        await client.job("big").image()  # the code is warm, the file is mapped once
+        await client.job("big").image()  # the code is warm, the file is open
         before = serving.resident_bytes()
         stalled = [stall(serving.address) for _ in range(STALLED_READERS)]
         image = await client.job("big").image()

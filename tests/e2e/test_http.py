@@ -101,8 +101,8 @@ def test_a_picture_is_painted_anew_where_its_mask_is_transparent(ai: openai.Open
     hole = Image.new("RGBA", (64, 64), "black")
     hole.paste((0, 0, 0, 0), (32, 0, 64, 64))
     hole.save(mask, "PNG")
-    files = {"image": ("a.png", whole.getvalue()), "mask": ("m.png", mask.getvalue())}
-    made = ai.images.edit(prompt="a blue square", **files, extra_body={"steps": 4, "seed": 2})  # type: ignore[arg-type]
+    files: dict[str, Any] = {"image": ("a.png", whole.getvalue()), "mask": ("m.png", mask.getvalue())}
+    made = ai.images.edit(prompt="a blue square", **files, extra_body={"steps": 4, "seed": 2})
     assert made.data is not None
     image = picture(base64.b64decode(made.data[0].b64_json or "")).convert("RGB")
     kept = image.crop((0, 0, 24, 64)).tobytes()

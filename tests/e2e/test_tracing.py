@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import pixwire
 import pixwire.otel
 
-ASKED = {"prompt": "a red circle", "steps": 6, "seed": 11, "width": 64, "height": 64}
+ASKED: dict[str, Any] = {"prompt": "a red circle", "steps": 6, "seed": 11, "width": 64, "height": 64}
 
 
 class Collector:
@@ -107,7 +107,7 @@ def test_one_trace_through_client_server_and_engine(
         pixwire.Client(server.url, on_call=pixwire.otel.spans(provider)) as client,
         tracer.start_as_current_span("over PXW") as over_pxw,
     ):
-        client.generate(**ASKED, traceparent=pixwire.otel.traceparent())  # type: ignore[arg-type]
+        client.generate(**ASKED, traceparent=pixwire.otel.traceparent())
     with tracer.start_as_current_span("over HTTP") as over_http:
         headers = {"traceparent": pixwire.otel.traceparent() or ""}
         body = {**ASKED, "response_format": "url"}

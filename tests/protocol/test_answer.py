@@ -59,15 +59,17 @@ def test_an_answer_beyond_what_the_peer_takes_is_refused_and_the_stream_goes_on(
 
 
 def test_an_early_answer_ends_an_upload() -> None:
-    connection = ready(Role.SERVER)
-    image = m.Attachment("image", 5000, "0" * 64, "image/png")
+    connection = ready(Role.SERVER, stream_window=65_536, connection_window=65_536)
+    image = m.Attachment("image", 50_000, "0" * 64, "image/png")
     head = m.CODECS["SUBMIT"].encode(submit(attachments=(image,)))[0]
     (asked_for,) = received(connection.receive(raw(FrameType.SUBMIT, 1, head, submit().tail)))
     assert not asked_for.end
+    received(connection.receive(raw(FrameType.DATA, 1, tail=bytes(40_000))))
     assert connection.answer(1, BODY)
-    assert connection.receive(raw(FrameType.DATA, 1, tail=bytes(5000))) == []  # was under way: thrown away
-    (frame,) = [frame for frame in cut_frames(drain(connection)) if frame.type == FrameType.RESULT]
-    assert frame.head == STATUS
+    credit, answer = cut_frames(drain(connection))
+    assert (credit.type, credit.stream, credit.head) == (FrameType.CREDIT, 0, {"n": 40_000})  # they are done with
+    assert (answer.type, answer.stream, answer.head) == (FrameType.RESULT, 1, STATUS)
+    assert connection.receive(raw(FrameType.DATA, 1, tail=bytes(10_000))) == []  # was under way: thrown away
 
 
 def test_a_client_answers_nothing() -> None:

@@ -8,7 +8,7 @@ from protocol_pair import END, WAYS, by_buffer, drain, plain, raw, ready
 from pixwire_protocol import messages as m
 from pixwire_protocol.connection import Connection, Received, Role
 from pixwire_protocol.errors import LocalProtocolError
-from pixwire_protocol.parser import DIRECT_SIZE, SCRATCH_SIZE
+from pixwire_protocol.parser import DIRECT_SIZE, SCRATCH_SIZE, SHORT_READ
 from pixwire_protocol.registry import FrameType
 
 PICTURE = bytes(range(256)) * 200  # 51,200 bytes
@@ -200,3 +200,35 @@ def test_an_empty_last_frame_with_a_sink() -> None:
 
 def test_an_update_without_a_buffer_is_nothing() -> None:
     assert ready(Role.SERVER).buffer_updated(5) == []
+
+
+def test_reads_are_short_only_where_an_image_may_begin() -> None:
+    """What of it comes with another frame is copied: little, so that the rest can come into its place."""
+    connection = ready(Role.CLIENT)
+    assert len(connection.get_buffer()) == SCRATCH_SIZE
+    connection.buffer_updated(0)
+    stream = connection.open(m.Fetch("j"))
+    drain(connection)
+    assert len(connection.get_buffer()) == SHORT_READ
+    answer = raw(FrameType.RESULT, stream, {"job": "j", "length": len(PICTURE)})
+    connection.get_buffer()[: len(answer)] = answer
+    connection.buffer_updated(len(answer))
+    place = bytearray(len(PICTURE))
+    connection.set_sink(stream, memoryview(place))
+    data = chunks(stream, PICTURE, 20_000)
+    position = 0
+    while position < len(data):
+        buffer = connection.get_buffer()
+        assert len(buffer) == SHORT_READ or 0 < len(buffer) <= 20_000 + 12
+        count = min(len(buffer), len(data) - position, 11_000)
+        buffer[:count] = data[position : position + count]
+        connection.buffer_updated(count)
+        position += count
+    assert place == PICTURE
+    unary = connection.open(m.Status("j"))
+    drain(connection)
+    for _ in range(2):
+        answer = raw(FrameType.PING, 0, tail=b"12345678")
+        connection.get_buffer()[: len(answer)] = answer
+        connection.buffer_updated(len(answer))
+    assert len(connection.get_buffer()) == SCRATCH_SIZE, f"only stream {unary} is open, and it brings no image"

@@ -205,12 +205,14 @@ class Channel:
         for item in incoming:
             if type(item) is not Received:
                 self._on_event(item, now)
-            elif item.stream == 0:
-                self._on_connection_message(item.message, now)
+                continue
+            stream, message, end = item
+            if stream == 0:
+                self._on_connection_message(message, now)
             else:
-                call = self._calls.get(item.stream)
+                call = self._calls.get(stream)
                 if call is not None:
-                    self._on_stream_message(item.stream, call, item.message, item.end)
+                    self._on_stream_message(stream, call, message, end)
                     if call.filling is not None:
                         filling.append(call)
         for call in filling:  # only now: bytes that came in the same read are not a sink's business any more

@@ -1,10 +1,11 @@
-"""What it means when a server says that a connection ends, or refuses a request because of it. Pure. SPEC 10, 12."""
+"""What the end of a connection means: the server's words for it, and the errors of the calls. Pure. SPEC 10, 12."""
 
 from pixwire_protocol.errors import error_name
 from pixwire_protocol.messages import GoAway
 from pixwire_protocol.registry import ERRORS, ErrorCode
 
-from ..errors import PixwireError, request_failed
+from ..errors import ConnectionLost, PixwireError, RequestFailed, request_failed
+from .calls import AnyCall
 from .channel_updates import Lost
 
 ORDERLY = (ErrorCode.NO_ERROR, ErrorCode.DRAINING)  # a GOAWAY with any other code is the end
@@ -35,6 +36,24 @@ def draining(goaway: GoAway) -> PixwireError:
         processed="no",
         retry_after_ms=goaway.reconnect_after_ms,
     )
+
+
+def too_late(over: PixwireError, call: AnyCall) -> PixwireError:
+    """The error for a call when the session is over, for this reason."""
+    match over:
+        case ConnectionLost(reason=reason):
+            return ConnectionLost(reason, processed="no", job=call.job, status=call.status)
+        case RequestFailed(code=code, message=message):
+            return request_failed(code, error_name(code), message)
+        case _:
+            raise AssertionError(f"the session is not over: {over!r}")
+
+
+def unreached(call: AnyCall, patience: float) -> PixwireError:
+    """The error for a call that has waited for a connection for so many seconds."""
+    processed = "yes" if call.status is not None else "maybe" if call.tries else "no"
+    text = f"no connection came about within {patience:g} s"
+    return ConnectionLost(text, processed=processed, job=call.job, status=call.status)
 
 
 def _said(message: str) -> str:

@@ -19,10 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pixwire_protocol import messages
-from pixwire_protocol.errors import error_name
 from pixwire_protocol.settings import Settings
 
-from ..errors import ConnectionLost, PixwireError, RequestFailed, RequestTimeout, request_failed
+from ..errors import ConnectionLost, PixwireError, RequestTimeout
 from .auth import MECHANISM, Identity, renewal_at
 from .backoff import Backoff
 from .calls import AnyCall, Call
@@ -39,7 +38,7 @@ from .channel_updates import (
     Returned,
 )
 from .deadlines import Deadlines
-from .endings import draining
+from .endings import draining, too_late, unreached
 from .policy import Policy
 from .resume import go_on, why_not_again
 from .updates import Dial, HangUp, Over, TokenWanted, Unreached, Update
@@ -112,7 +111,7 @@ class ClientSession:
             RateLimited: a ping too many (SPEC 12); nothing was sent.
         """
         if self.over is not None:
-            raise self._over_for(call)
+            raise too_late(self.over, call)
         channel = self._current
         if channel is None and not self._policy.mend:
             raise self._unconnected(call)
@@ -226,7 +225,7 @@ class ClientSession:
                 case ("renew", _):
                     self._renew()
                 case ("patience", call) if call is not None:
-                    self._give_up(call, self._impatient(call))
+                    self._give_up(call, unreached(call, self._policy.patience))
                 case Call() as call:
                     self._give_up(call, RequestTimeout(call.operation, call.timeout, job=call.job, status=call.status))
         for channel in self._channels:
@@ -412,18 +411,8 @@ class ClientSession:
         for channel in self._channels:
             channel.close(str(getattr(error, "reason", "the client gives up")))
         for call in tuple(self._held):
-            self._give_up(call, self._over_for(call))
+            self._give_up(call, too_late(error, call))
         self._deadlines = Deadlines()
-
-    def _over_for(self, call: AnyCall) -> PixwireError:
-        """The error for a call that comes too late."""
-        match self.over:
-            case ConnectionLost(reason=reason):
-                return ConnectionLost(reason, processed="no", job=call.job, status=call.status)
-            case RequestFailed(code=code, message=message):
-                return request_failed(code, error_name(code), message)
-            case _:
-                raise AssertionError(f"the session is not over: {self.over!r}")
 
     def _unconnected(self, call: AnyCall) -> PixwireError:
         """The error for a call that does not want to wait for a connection."""
@@ -431,12 +420,6 @@ class ClientSession:
         if leaving is not None:
             return draining(leaving)
         return ConnectionLost("there is no connection at the moment", processed="no", job=call.job)
-
-    def _impatient(self, call: AnyCall) -> PixwireError:
-        processed = "maybe" if call.tries else "no"
-        processed = "yes" if call.status is not None else processed
-        text = f"no connection came about within {self._policy.patience:g} s"
-        return ConnectionLost(text, processed=processed, job=call.job, status=call.status)
 
     def _take_updates(self) -> Sequence[Update]:
         if not self._updates and self.over is None:

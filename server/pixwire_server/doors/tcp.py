@@ -3,7 +3,7 @@
 Over TLS the transport is a TlsTransport, which behaves like the socket's. Writes are corked: whatever is queued during
 one turn of the event loop leaves in one `writelines`. The transport's high water is 0, so "not paused" means "the
 kernel has everything": we never serialise ahead of the socket, a control frame waits behind one DATA chunk at most, and
-an image may be unmapped as soon as its last byte was taken. A connection with DATA to send takes one chunk per loop
+an image may be closed as soon as its last byte was taken. A connection with DATA to send takes one chunk per loop
 turn and lets everybody else run in between.
 """
 

@@ -18,6 +18,7 @@ from pixwire_server.scheduling.ranking import DueTimes, Priority, level
 from . import deadlines
 from .model import Job
 from .record import Record
+from .request import NO_TERMS
 from .run import Run
 from .table import Decided, JobQueue
 from .works import Works, memory
@@ -90,7 +91,9 @@ class Planner:
         job = record.job
         work = self._works.of(job.params, job.attachments)
         estimate = self._estimate(work, now)
-        ends, starts = deadlines.ends_by(record), deadlines.starts_by(record)
+        ends = starts = None
+        if job.terms is not NO_TERMS:
+            ends, starts = deadlines.ends_by(record), deadlines.starts_by(record)
         priority = CLASSES[job.terms.priority]
         if record.due is None:
             last = ends

@@ -14,10 +14,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,9 +29,8 @@ JOURNAL_NAME = "journal.sqlite3"
 
 T = TypeVar("T")
 
-_values = attrgetter(*(field.name for field in fields(JobRow)))
-_COLUMNS = ", ".join(field.name for field in fields(JobRow))
-_MARKS = ", ".join("?" for _ in fields(JobRow))
+_COLUMNS = ", ".join(JobRow._fields)
+_MARKS = ", ".join("?" for _ in JobRow._fields)
 _INSERT = f"INSERT INTO job ({_COLUMNS}) VALUES ({_MARKS}) ON CONFLICT (principal, job) DO NOTHING"  # noqa: S608
 _TOGETHER = 64, 32, 16, 8, 4, 2, 1
 """Rows of one statement: few different ones, which SQLite has prepared then."""
@@ -59,7 +57,7 @@ _PAGES = tuple(
     for which in ("finished_ms IS NULL", "finished_ms IS NOT NULL AND gone_ms IS NULL")
 )
 _TAGGED = f"""
-    SELECT {", ".join(f"job.{field.name}" for field in fields(JobRow))} FROM tag CROSS JOIN job USING (position)
+    SELECT {", ".join(f"job.{name}" for name in JobRow._fields)} FROM tag CROSS JOIN job USING (position)
     WHERE tag.principal = ? AND tag.tag = ? AND tag.position < ? AND job.state IN (SELECT value FROM json_each(?))
         AND job.gone_ms IS NULL
     ORDER BY tag.position DESC LIMIT ?
@@ -205,13 +203,13 @@ class _Creation:
 
     def __call__(self, connection: sqlite3.Connection) -> JobRow | None:
         row = self.row
-        if connection.execute(_INSERT, _values(row)).rowcount != 1:
+        if connection.execute(_INSERT, row).rowcount != 1:
             existing = _find(connection, row.principal, row.job)
             if existing is None or not _is_over(existing, self.forgotten_ms):
                 return existing
             # Of its files none is left but by accident: the next start sees to it.
             _forget([existing.position], connection)
-            connection.execute(_INSERT, _values(row))
+            connection.execute(_INSERT, row)
         self._refer(connection)
         return None
 
@@ -221,7 +219,7 @@ class _Creation:
         while every:
             size = next(size for size in _TOGETHER if size <= len(every))
             some, every = every[:size], every[size:]
-            values = chain.from_iterable(_values(one.row) for one in some)
+            values = chain.from_iterable([one.row for one in some])
             if connection.execute(_inserts(size), tuple(values)).rowcount == size:
                 for one in some:
                     one._refer(connection)

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from pixwire_protocol.record import record
 from pixwire_protocol.source import Source
 
 ARTIFACTS = "artifacts"
@@ -43,9 +42,8 @@ class EndedRow:
     """Each file it refers to, with the number of jobs that do."""
 
 
-@record
-class JobRow:
-    """One job as the journal keeps it."""
+class JobRow(NamedTuple):
+    """One job as the journal keeps it: a row of its table, in the order of the columns."""
 
     position: int
     """The place in the order of arrival, unique and rising; drawn by the job layer."""

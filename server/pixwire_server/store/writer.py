@@ -146,6 +146,8 @@ class GroupWriter:
 
 def _carry_out(operations: list[Operation], connection: sqlite3.Connection) -> list[Any]:
     """All of them in their order, neighbours of a kind together where that is possible."""
+    if len(operations) == 1:
+        return [operations[0](connection)]
     results: list[Any] = []
     for kind, run in groupby(operations, type):
         first, *others = run

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def row() -> MakeRow:
             seq=1,
             attempt=1,
         )
-        return replace(first, **fields)
+        return first._replace(**fields)
 
     return make
 

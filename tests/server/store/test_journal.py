@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ def row(position: int = 1, **fields: object) -> JobRow:
         seq=1,
         attempt=1,
     )
-    return replace(first, **fields)  # type: ignore[arg-type]
+    return first._replace(**fields)  # type: ignore[arg-type]
 
 
 def stored(data_dir: Path) -> list[tuple[str, str]]:
@@ -83,9 +82,9 @@ async def test_an_update_must_be_newer_and_not_after_the_end(journal: Journal) -
     assert await journal.update(running)
     assert not await journal.update(row(state="queued", seq=2))
     assert not await journal.update(row(state="queued", seq=1))
-    done = replace(running, state="succeeded", seq=9, finished_ms=5, detail='{"x": 2}')
+    done = running._replace(state="succeeded", seq=9, finished_ms=5, detail='{"x": 2}')
     assert await journal.update(done)
-    assert not await journal.update(replace(done, state="failed", seq=10))
+    assert not await journal.update(done._replace(state="failed", seq=10))
     assert await journal.find("anonymous", "job-1") == done
 
 

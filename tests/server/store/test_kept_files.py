@@ -64,10 +64,10 @@ async def test_what_is_removed_is_let_go_and_read_to_its_end_by_who_reads_it(art
     part, alive = file.part(100, len(DATA)), weakref.ref(file)
     del file
     assert artifacts.folder.remove(etag, lambda: False)
-    assert artifacts.kept(etag) is None
     assert part.tobytes() == DATA[100:]
     del part
     assert alive() is None, "the room on the disk is free as soon as nobody reads"
+    assert artifacts.kept(etag) is None
 
 
 @pytest.mark.parametrize("change", ["removed", "replaced", "cut"])
