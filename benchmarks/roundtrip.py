@@ -128,14 +128,14 @@ async def measure_all(
 ) -> dict[str, list[dict[str, float]]]:
     loop, frame = asyncio.get_running_loop(), submit_frame()
     _, echo = await loop.create_connection(lambda: EchoClient(frame), "127.0.0.1", port)
-    floor = CommitFloor(folder, frame)
+    floor, seeds = CommitFloor(folder, frame), itertools.count(1 << 32)  # no two requests alike
     async with await pixwire.connect(url) as client:
         known = await client.submit(PROMPT, seed=1, steps=12)
         calls: dict[str, Call] = {
             "echo": echo.round_trip,
             "sqlite": floor.commit,
             "status": known.status,
-            "submit": lambda: client.submit(PROMPT, seed=1, steps=12),
+            "submit": lambda: client.submit(PROMPT, seed=next(seeds), steps=12),
         }
         contestants = {
             f"{name} x{flight}": (lambda call=call, flight=flight: drive(call, requests, flight))

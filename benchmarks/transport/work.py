@@ -6,9 +6,10 @@ events    the present state, then whatever happens (nothing does: these jobs wai
 fetch     the bytes of an image
 
 The answers have the fields that pixwire's have. Peers keep jobs in a dict and images in memory; pixwire journals jobs
-on disk and maps images from files: what differs beside the transport is in favour of the peers.
+on disk and sends images from files: what differs beside the transport is in favour of the peers.
 """
 
+import itertools
 import random
 import uuid
 from dataclasses import dataclass, field
@@ -30,6 +31,14 @@ DEFAULTS: Final[dict[str, Any]] = {
     "count": 1,
     "media_type": "image/png",
 }
+_seeds = itertools.count(1 << 32)
+
+
+def new_params() -> dict[str, Any]:
+    """Of one SUBMIT that is measured: a seed of its own, so that no server answers out of what it knows of the last."""
+    return PARAMS | {"seed": next(_seeds)}
+
+
 STANDING: Final = "standing"
 """The job that STATUS and events are asked about where a peer needs one that is there from the start."""
 

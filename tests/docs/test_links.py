@@ -8,10 +8,11 @@ import pytest
 
 from .blocks import ROOT
 
-SKIPPED = {".git", ".venv", "node_modules", "build", "dist", "demo-output"}
+SKIPPED = {".git", ".venv", ".pytest_cache", "node_modules", "build", "dist", "demo-output"}
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts) and ".work" not in str(p))
-TEXTS = [*PAGES, *sorted((ROOT / "examples").iterdir()), *sorted((ROOT / "server" / "deploy").iterdir())]
-MACHINE = re.compile(r"(?<![\w.}/-])/(?:root|work|Users)/\w|/tmp/w\b")
+FOLDERS = (ROOT / "examples", ROOT / "server" / "deploy")
+TEXTS = [*PAGES, *sorted(p for folder in FOLDERS for p in folder.iterdir() if p.is_file())]
+MACHINE = re.compile(r"(?<![\w.}/-])/(?:root|work|Users)/\w")
 
 _CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")

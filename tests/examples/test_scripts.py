@@ -1,5 +1,6 @@
 """The short examples: each is run as it is, and its pictures are looked at."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -169,6 +170,7 @@ def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         assert screen.stdout is not None
         monkeypatch.setenv("DISPLAY", f":{screen.stdout.readline().strip()}")
         yield
+        gc.collect()  # here and now: Tcl ends the process when its interpreter is collected in another thread
         screen.terminate()
 
 

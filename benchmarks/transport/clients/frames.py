@@ -10,10 +10,12 @@ import uuid
 from struct import Struct
 from typing import Final, cast
 
+from msgpack import packb  # type: ignore[import-untyped, unused-ignore]
+
 from benchmarks.transport.clients.base import Call, Place
 from benchmarks.transport.clients.blocks import dial, fill
 from benchmarks.transport.servers.echo import Corked
-from benchmarks.transport.work import PARAMS, image_job
+from benchmarks.transport.work import PARAMS, image_job, new_params
 from pixwire_protocol.connection import Connection, Incoming, Ready, Role, Settings
 from pixwire_protocol.header import HEADER
 from pixwire_protocol.messages import Credit, Fetch, Request, Status, Submit, Watch, encode
@@ -49,9 +51,25 @@ def request(message: Request, stream: int = 1) -> bytes:
     return b"".join(encode(message, stream, Flag.END))
 
 
-def submit_frame(job: str) -> bytes:
+def submit_frame(job: str, seed: int = PARAMS["seed"]) -> bytes:
     """A SUBMIT of the usual job, as the first request of a connection."""
-    return request(Submit(job=job, kind="txt2img", tail=GenerateParams(**PARAMS).pack()))
+    return request(Submit(job=job, kind="txt2img", tail=GenerateParams(**PARAMS | {"seed": seed}).pack()))
+
+
+class Submits:
+    """Frames of new jobs, each with a name and a seed of its own, out of one that was packed once."""
+
+    def __init__(self) -> None:
+        job, seed = uuid.uuid4().hex, new_params()["seed"]
+        self._before, self._between, self._after = (
+            part for piece in submit_frame(job, seed).split(job.encode()) for part in piece.split(packb(seed))
+        )
+        self._stem = job[:20].encode()
+
+    def next(self) -> bytes:
+        """The next one."""
+        seed = new_params()["seed"]
+        return b"%b%b%012x%b%b%b" % (self._before, self._stem, seed, self._between, packb(seed), self._after)
 
 
 class Requests(asyncio.Protocol):
@@ -115,7 +133,7 @@ class Frames:
         self._open: list[Requests] = []
         self._images: Images | None = None
         self._job = uuid.uuid4().hex
-        self._submits = 0
+        self._submits = Submits()
 
     async def connect(self, count: int) -> None:
         loop = asyncio.get_running_loop()
@@ -131,14 +149,7 @@ class Frames:
         if operation == "status":
             frame = status_frame(self._job)
             return lambda: own.ask(frame)
-        before, after = submit_frame(self._job).split(self._job.encode())
-
-        async def submit() -> bytes:
-            self._submits += 1
-            name = b"%.20s%012x" % (self._job.encode(), self._submits)
-            return await own.ask(before + name + after)
-
-        return submit
+        return lambda: own.ask(self._submits.next())
 
     async def fetch(self, size: int, how: str, connection: int = 0) -> memoryview:
         if self._images is None:

@@ -8,7 +8,7 @@ import grpc  # type: ignore[import-untyped, unused-ignore]
 from benchmarks.transport.clients.base import Call, Place
 from benchmarks.transport.grpc_api import board_pb2 as api
 from benchmarks.transport.servers.grpc_app import SERVICE, UNLIMITED
-from benchmarks.transport.work import PARAMS, image_job
+from benchmarks.transport.work import PARAMS, image_job, new_params
 
 OPTIONS = (*UNLIMITED, ("grpc.use_local_subchannel_pool", 1))
 """Channels to one address would share a connection otherwise."""
@@ -55,7 +55,7 @@ class Grpc:
         own = self._open[connection]
         if operation == "status":
             return lambda: own.status(api.JobName(job=self._job))
-        return lambda: own.submit(api.NewJob(params=api.Params(**PARAMS)))
+        return lambda: own.submit(api.NewJob(params=api.Params(**new_params())))
 
     async def fetch(self, size: int, how: str, connection: int = 0) -> memoryview:
         own, name = self._open[connection], image_job(size)

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from benchmarks.transport.clients.base import Call, Place
-from benchmarks.transport.work import MIB, PARAMS, STANDING, image_job
+from benchmarks.transport.work import MIB, PARAMS, STANDING, image_job, new_params
 
 decode = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
@@ -81,7 +81,7 @@ class Http:
 
     async def _submit(self) -> Any:
         assert self._session is not None
-        async with self._session.post(self._base, data=encode({"params": PARAMS}), headers=JSON) as response:
+        async with self._session.post(self._base, data=encode({"params": new_params()}), headers=JSON) as response:
             return decode(await response.read())
 
     async def _get(self, path: str) -> bytes:

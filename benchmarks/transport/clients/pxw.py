@@ -5,7 +5,7 @@ from typing import Any
 
 import pixwire
 from benchmarks.transport.clients.base import Call, Place
-from benchmarks.transport.work import PARAMS, image_job
+from benchmarks.transport.work import PARAMS, image_job, new_params
 
 WAIT_S = 60.0
 
@@ -32,7 +32,7 @@ class Asyncio:
 
     def call(self, operation: str, connection: int) -> Call:
         client = self._open[connection]
-        return client.job(self._job).status if operation == "status" else lambda: client.submit(**PARAMS)
+        return client.job(self._job).status if operation == "status" else lambda: client.submit(**new_params())
 
     async def fetch(self, size: int, how: str, connection: int = 0) -> memoryview:
         job = self._images.get((connection, size))
@@ -63,7 +63,7 @@ class Threads:
 
     def call(self, operation: str, connection: int) -> Callable[[], object]:
         client = self._open[connection]
-        return client.job(self._job).status if operation == "status" else lambda: client.submit(**PARAMS)
+        return client.job(self._job).status if operation == "status" else lambda: client.submit(**new_params())
 
     def fetch(self, size: int, how: str, connection: int = 0) -> memoryview:
         job = self._images.get(size)
