@@ -1,11 +1,12 @@
-"""Run all benchmarks one after the other, then write the report: `python -m benchmarks [--quick]`.
+"""Run all benchmarks, then write the report: `python -m benchmarks [--quick]`.
 
     python -m benchmarks                        # everything, into benchmarks/results
     python -m benchmarks --quick                # under three minutes, into benchmarks/results/quick
     python -m benchmarks --only transport peers # some of them
     python -m benchmarks --list                 # their commands and how long they take
 
-Each is a process of its own. One that fails does not stop the others; it is named at the end, and the status is 1.
+Each is a process of its own, and nothing else runs beside it. A quick run shows that all work and is no result, so
+there two run at a time. One that fails does not stop the others; it is named at the end, and the status is 1.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +31,10 @@ FOLDER, QUICK_FOLDER = Path("benchmarks/results"), Path("benchmarks/results/quic
 SLACK = 5
 """A benchmark that takes so many times as long as it should (and four minutes) hangs, and is ended."""
 LEAST_S, STOP_S = 240, 20
+QUICK_AT_ONCE = 2
+
+Running = dict[str, "subprocess.Popen[bytes]"]
+"""What runs now, by name."""
 
 
 def chosen(only: Sequence[str] | None, *, quick: bool) -> list[Benchmark]:
@@ -46,21 +52,21 @@ def estimate(benchmarks: Sequence[Benchmark], *, quick: bool) -> int:
     return sum(one.quick_seconds if quick else one.seconds for one in benchmarks)
 
 
-def run(one: Benchmark, folder: Path, *, quick: bool) -> str:
+def run(one: Benchmark, folder: Path, running: Running, *, quick: bool) -> str:
     """Run it; what went wrong, or nothing. Its log stays in the folder when it fails."""
     log = folder / f"{one.record}.log"
     limit = SLACK * estimate([one], quick=quick) + LEAST_S
     with log.open("w") as out:
         command = [sys.executable, "-m", *one.command(str(folder), quick=quick)]
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        running[one.record] = process
         try:
             status = process.wait(limit)
         except subprocess.TimeoutExpired:
             _end(process)
             return f"ended after {limit} s; see {log}"
-        except BaseException:
-            _end(process)
-            raise
+        finally:
+            del running[one.record]
     if status:
         return f"status {status}; see {log}"
     log.unlink()
@@ -85,16 +91,33 @@ def run_all(
     *,
     quick: bool,
 ) -> dict[str, str]:
-    """Run them in order. What went wrong, by name. `done` hears the estimated seconds of each that has ended."""
+    """Run them in order. What went wrong, by name. `say` hears what runs, `done` the estimated seconds of each that has
+    ended. Interrupted, it ends those that run.
+    """
     failed: dict[str, str] = {}
-    for one in benchmarks:
-        say(one.record)
-        begin = time.perf_counter()
-        wrong = run(one, folder, quick=quick)
-        if wrong:
-            failed[one.record] = wrong
-        print(f"{one.record}: {wrong or 'done'} ({time.perf_counter() - begin:.0f} s)", flush=True)
-        done(estimate([one], quick=quick))
+    running: Running = {}
+
+    def begin(one: Benchmark) -> tuple[str, float]:
+        at = time.perf_counter()
+        say(", ".join([*running, one.record]))
+        return run(one, folder, running, quick=quick), time.perf_counter() - at
+
+    with ThreadPoolExecutor(QUICK_AT_ONCE if quick else 1) as pool:
+        begun = {pool.submit(begin, one): one for one in benchmarks}
+        try:
+            for future in as_completed(begun):
+                one, (wrong, seconds) = begun[future], future.result()
+                if wrong:
+                    failed[one.record] = wrong
+                print(f"{one.record}: {wrong or 'done'} ({seconds:.0f} s)", flush=True)
+                done(estimate([one], quick=quick))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(future.running() for future in begun):  # one may be about to start its process
+                for process in tuple(running.values()):
+                    _end(process)
+                time.sleep(0.05)
+            raise
     return failed
 
 

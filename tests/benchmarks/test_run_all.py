@@ -16,6 +16,9 @@ arguments = sys.argv[1:]
 pathlib.Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps({"benchmark": "x", "results": {}}))
 with open(pathlib.Path(__file__).parent / "order", "a") as out:
     print(*arguments, file=out)
+for end in ("read", "write"):
+    if f"--{end}" in arguments:
+        (pathlib.Path(__file__).parent / "pipe").open(end[0]).close()
 if "--fail" in arguments:
     raise SystemExit("went wrong")
 if "--hang" in arguments:
@@ -52,8 +55,37 @@ def test_one_that_fails_does_not_stop_the_others_and_is_named(
     assert not (folder / "two.log").exists()
     assert (folder / "report.html").exists()
     ran = (tmp_path / "order").read_text().splitlines()
-    assert ran[0] == f"--fail --quick --json {folder}/one.json"
-    assert ran[1:] == [f"--quick --json {folder}/two.json --plots {folder}"]
+    assert sorted(ran) == [
+        f"--fail --quick --json {folder}/one.json",
+        f"--quick --json {folder}/two.json --plots {folder}",
+    ]
+
+
+def test_a_quick_run_has_two_at_a_time_and_any_other_one(
+    benchmarks: list[Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that wait for each other: a pipe opens when it has both its ends."""
+    os.mkfifo(tmp_path / "pipe")
+    ends = [Benchmark(end, "", "", ("bench_of_test", f"--{end}"), ("--quick",), 0, 0) for end in ("read", "write")]
+    monkeypatch.setattr(everything, "BENCHMARKS", ends)
+    assert everything.main(["--quick", "--folder", str(tmp_path / "r")]) == 0
+    monkeypatch.setattr(everything, "LEAST_S", 1)
+    assert everything.main(["--folder", str(tmp_path / "r")]) == 1
+
+
+def test_an_interrupted_run_ends_what_runs(benchmarks: list[Benchmark], tmp_path: Path) -> None:
+    """It comes back when nothing runs any more; the one that hangs would take minutes."""
+    os.mkfifo(tmp_path / "pipe")
+    hangs = Benchmark("hangs", "", "", ("bench_of_test", "--write", "--hang"), ("--quick",), 0, 0)
+    ends = Benchmark("ends", "", "", ("bench_of_test", "--read"), ("--quick",), 0, 0)
+    never = Benchmark("never", "", "", ("bench_of_test",), ("--quick",), 0, 0)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        everything.run_all([hangs, ends, never], tmp_path, lambda _: None, interrupt, quick=True)
+    assert "hang" in (tmp_path / "order").read_text()
 
 
 def test_what_is_named_runs_whether_or_not_it_belongs_to_the_whole(benchmarks: list[Benchmark], tmp_path: Path) -> None:
@@ -67,7 +99,7 @@ def test_what_is_named_runs_whether_or_not_it_belongs_to_the_whole(benchmarks: l
 def test_one_that_hangs_is_ended(benchmarks: list[Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hangs = Benchmark("hangs", "", "", ("bench_of_test", "--hang"), ("--quick",), 0, 0)
     monkeypatch.setattr(everything, "LEAST_S", 0.2)
-    assert everything.run(hangs, tmp_path, quick=True).startswith("ended after 0.2 s; see ")
+    assert everything.run(hangs, tmp_path, {}, quick=True).startswith("ended after 0.2 s; see ")
 
 
 def test_what_is_ended_takes_along_all_it_started(benchmarks: list[Benchmark], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """One asyncio transport of a client: bytes in, bytes out. SPEC 3.
 
 Bytes come straight into the buffer that the session offers (the final one, for images); what is to be sent is
-collected and written once per turn of the loop.
+collected and written once per turn of the loop. Credit leaves sooner: libuv reads on as long as something comes (up to
+32 buffers in a turn), and a server that has to wait for the turn's end stands still meanwhile. But not for ever: after
+BURST bytes credit does wait, or all that the loop has to do beside an image would wait for that image.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from ..core.session import ClientSession
 from ..core.updates import Update
 from ..net.problems import describe
 
+BURST = 1 << 18  # bytes
 CLOSE_SECONDS = 2.0  # how long a close waits for the server to take the last bytes
 
 
@@ -36,7 +39,8 @@ class Pipe(asyncio.BufferedProtocol):
         self._came = came
         self._transport: asyncio.Transport | None = None
         self._paused = False
-        self.bytes_received = 0
+        self.bytes_received = self._turn_from = 0
+        self._in_turn = False
         self.closed: asyncio.Future[None] = loop.create_future()
 
     # --- called by the transport
@@ -50,7 +54,18 @@ class Pipe(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
         if self._came(self._channel, self._session.buffer_updated(self._channel, nbytes, self._loop.time())):
+            self._give_credit()
+
+    def _give_credit(self) -> None:
+        if not self._in_turn:
+            self._in_turn, self._turn_from = True, self.bytes_received
+            self._loop.call_soon(self._end_turn)
+        if self.bytes_received - self._turn_from < BURST:
             self.flush()
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+        self.flush()
 
     def eof_received(self) -> None:
         self._heard(self._session.receive_eof(self._channel, self._loop.time()))
