@@ -1,5 +1,6 @@
 """What several connections look like together: their seats, their one face, why none of them came about. Pure."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -39,7 +40,7 @@ class OneLink(Protocol):
         """Nobody will use this any more. Returns whether somebody forgot to end it."""
 
 
-class Face:
+class Face(ABC):
     """Several connections as if they were one: what both shells have in common. The links are theirs."""
 
     def __init__(self, plans: Sequence[Plan]) -> None:
@@ -48,9 +49,9 @@ class Face:
         self._is_lost = False
 
     @property
+    @abstractmethod
     def _every(self) -> Sequence[OneLink]:
         """The links."""
-        raise NotImplementedError
 
     @property
     def session(self) -> ClientSession:
