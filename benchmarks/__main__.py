@@ -140,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = options.folder or (QUICK_FOLDER if options.quick else FOLDER)
     if options.list:
-        show_list(BENCHMARKS, folder)
+        with contextlib.suppress(BrokenPipeError):  # `| head` has seen enough
+            show_list(BENCHMARKS, folder)
+            sys.stdout.flush()
         return 0
     benchmarks = chosen(options.only, quick=options.quick)
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import pytest
 from command_line import Command
 from scripted_server import ScriptedServer
 
-from pixwire_protocol.messages import Watch
+from pixwire_protocol.messages import Cancel, Submit, Watch
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio"])
 
@@ -59,3 +59,23 @@ async def test_while_waiting_for_a_job(server: ScriptedServer, tmp_path: Path, c
     assert ended.code == 130
     assert ended.err.endswith("pixwire: interrupted; job j-1 goes on, pixwire cancel ends it\n")
     assert server.requests.empty(), "nobody asked for its end"
+
+
+@pytest.mark.parametrize("prompts", [["x"], ["x", "y"]], ids=["one job", "two jobs"])
+async def test_again_while_the_job_is_being_cancelled(
+    server: ScriptedServer, tmp_path: Path, prompts: list[str]
+) -> None:
+    """The server never answers the cancellation: the second Ctrl-C ends the waiting and still says which job it was."""
+    running = await Command.start("generate", *prompts, cwd=tmp_path, url=server.url)
+    requests = [await server.next(Submit) for _ in prompts]
+    for request in requests:
+        request.accept("running")
+    running.interrupt()
+    for _ in prompts:
+        await server.next(Cancel)
+    running.interrupt()
+    ended = await running.end()
+    assert ended.code == 130
+    left = f"job {requests[0].job} may be going on" if len(prompts) == 1 else "2 jobs may be going on"
+    assert ended.err.splitlines()[-1] == f"pixwire: interrupted; {left}"
+    assert "Traceback" not in ended.err

@@ -4,6 +4,7 @@ What fails does not stop the others; the exit code is that of the first failure.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,8 +100,10 @@ async def _make_all(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         left = [one.job for one in begun if not one.done]
-        states = await asyncio.gather(*(end_job(client, job) for job in left))
-        raise Interrupted(dict(zip(left, states, strict=True))) from None
+        ends = {job: asyncio.ensure_future(end_job(client, job)) for job in left}
+        with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C again; it has reached them all by then
+            await asyncio.gather(*ends.values())
+        raise Interrupted({job: None if end.cancelled() else end.result() for job, end in ends.items()}) from None
 
 
 def _names(order: Order, prompts: Sequence[str]) -> list[Path | None]:

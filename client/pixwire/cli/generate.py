@@ -211,14 +211,17 @@ async def images_of(
 
 
 async def end_job(client: AsyncClient, job: str) -> str | None:
-    """Cancels a job and waits a moment for its end. Returns its last known state, None when the server did not say."""
+    """Cancels a job and waits a moment for its end. Returns its last known state, None when the server did not say.
+
+    A second Ctrl-C ends the waiting.
+    """
     handle = client.job(job)
     state = None
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             state = (await handle.cancel("interrupted")).state
             state = (await handle.wait()).state
-    except (PixwireError, TimeoutError):
+    except (PixwireError, TimeoutError, asyncio.CancelledError):
         pass
     return state
 

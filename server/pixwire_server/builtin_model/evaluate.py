@@ -13,7 +13,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,14 @@ SHEET = (
 )
 
 
+Advance = Callable[[int], object]
+"""Hears how many pictures have been made."""
+
+
+def unheard(_: int) -> None:
+    """Nobody listens."""
+
+
 def suite(name: str, count: int, seed: int) -> list[tuple[scenes.Spec, str]]:
     """The specs and prompts of a suite; its first n do not depend on ``count``."""
     rng = random.Random(f"evaluate/{name}/{seed}")
@@ -103,7 +111,14 @@ def defaults(folder: Path) -> dict[str, Any]:
 
 
 def generate(
-    pipe: Any, prompts: Sequence[str], *, steps: int, guidance_scale: float, seed: int = 0, batch: int = 20
+    pipe: Any,
+    prompts: Sequence[str],
+    *,
+    steps: int,
+    guidance_scale: float,
+    seed: int = 0,
+    batch: int = 20,
+    advance: Advance = unheard,
 ) -> list[Image.Image]:
     """One picture per prompt; picture i starts from the noise of seed ``seed + i``, whatever the batch size."""
     import torch
@@ -114,6 +129,7 @@ def generate(
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
         made = pipe(part, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators)
         pictures += made.images
+        advance(len(part))
     return pictures
 
 
@@ -163,7 +179,15 @@ def edits(name: str, count: int, seed: int) -> list[Edit]:
 
 
 def measure_edits(
-    pipe: Any, name: str, count: int, *, steps: int, guidance_scale: float, seed: int, batch: int = 20
+    pipe: Any,
+    name: str,
+    count: int,
+    *,
+    steps: int,
+    guidance_scale: float,
+    seed: int,
+    batch: int = 20,
+    advance: Advance = unheard,
 ) -> dict[str, float]:
     """The shares of a suite of EDITS; ``kept``: outside the hole a filled picture is as it was."""
     import numpy as np
@@ -192,26 +216,34 @@ def measure_edits(
                 change = np.abs(np.asarray(picture, float) - np.asarray(edit.picture, float)).max(-1)
                 verdict["kept"] = bool(np.percentile(change[outside], 98) < 25)
             verdicts.append(verdict)
+        advance(len(part))
     return tally(verdicts)
 
 
 def measure(
-    pipe: Any, names: Sequence[str], count: int, *, steps: int, guidance_scale: float, seed: int
+    pipe: Any,
+    names: Sequence[str],
+    count: int,
+    *,
+    steps: int,
+    guidance_scale: float,
+    seed: int,
+    advance: Advance = unheard,
 ) -> dict[str, Any]:
     """{suite: shares} for freshly generated pictures."""
     table = {}
+    told: dict[str, Any] = {"steps": steps, "guidance_scale": guidance_scale, "seed": seed, "advance": advance}
     for name in names:
         if name in EDITS:
-            table[name] = measure_edits(pipe, name, count, steps=steps, guidance_scale=guidance_scale, seed=seed)
+            table[name] = measure_edits(pipe, name, count, **told)
             continue
         asked = suite(name, count, seed)
-        prompts = [prompt for _, prompt in asked]
-        pictures = generate(pipe, prompts, steps=steps, guidance_scale=guidance_scale, seed=seed)
+        pictures = generate(pipe, [prompt for _, prompt in asked], **told)
         table[name] = tally([checker.check(p, spec) for p, (spec, _) in zip(pictures, asked, strict=True)])
     return table
 
 
-def round_trip(pipe: Any, names: Sequence[str], count: int, *, seed: int) -> dict[str, Any]:
+def round_trip(pipe: Any, names: Sequence[str], count: int, *, seed: int, advance: Advance = unheard) -> dict[str, Any]:
     """{suite: shares} for drawn pictures sent through the autoencoder, with the PSNR in dB: the ceiling it sets."""
     import numpy as np
     import torch
@@ -228,6 +260,7 @@ def round_trip(pipe: Any, names: Sequence[str], count: int, *, seed: int) -> dic
                 made = pipe.vae.decode(pipe.vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
             errors.append(float((made - pixels).square().mean()) / 4)
             verdicts.append(checker.check(((made[0].permute(1, 2, 0) + 1) * 127.5).round().numpy(), spec))
+            advance(1)
         table[name] = tally(verdicts) | {"psnr": round(-10 * float(np.log10(np.mean(errors))), 1)}
     return table
 
@@ -289,6 +322,7 @@ def main() -> None:
     parser.add_argument("--contact", type=Path, help="write a contact sheet of fixed prompts (PNG)")
     args = parser.parse_args()
     import torch
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -299,9 +333,13 @@ def main() -> None:
     )
     result: dict[str, Any] = {"n": args.n, "steps": steps, "guidance_scale": scale, "seed": args.seed}
     if args.n:
-        result["generated"] = measure(pipe, args.suites, args.n, steps=steps, guidance_scale=scale, seed=args.seed)
-        if args.round_trip:
-            result["round trip"] = round_trip(pipe, args.suites, args.n, seed=args.seed)
+        drawn = sum(name in SUITES for name in args.suites) if args.round_trip else 0
+        with tqdm(total=args.n * (len(args.suites) + drawn), unit="picture", leave=False, disable=None) as bar:
+            result["generated"] = measure(
+                pipe, args.suites, args.n, steps=steps, guidance_scale=scale, seed=args.seed, advance=bar.update
+            )
+            if args.round_trip:
+                result["round trip"] = round_trip(pipe, args.suites, args.n, seed=args.seed, advance=bar.update)
     if args.contact:
         pictures = generate(pipe, SHEET, steps=steps, guidance_scale=scale)
         contact_sheet(pictures, SHEET).save(args.contact, optimize=True)
