@@ -4,6 +4,7 @@ import json
 import multiprocessing.dummy
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 
 from pixwire_server.builtin_model import evaluate, scenes
 from pixwire_server.builtin_model.training import __main__ as recipe
-from pixwire_server.builtin_model.training import data, diagnose, text, unet, vae
+from pixwire_server.builtin_model.training import compare, data, diagnose, text, unet, vae
 from pixwire_server.builtin_model.training.loop import Budget, Loop
 from pixwire_server.builtin_model.training.options import Options
+from pixwire_server.builtin_model.training.variants import RECIPE, VARIANTS
 
 TINY = [
     *(
@@ -105,6 +107,38 @@ def test_a_few_scenes_are_learnt_by_heart_to_see_what_the_text_does(options: Opt
 def test_what_a_variant_leaves_out_is_left_out() -> None:
     assert unet.build().add_embedding is not None
     assert not hasattr(unet.build(pooled_text=False), "add_embedding")
+    assert [name for name, variant in VARIANTS.items() if replace(variant, note=RECIPE.note) == RECIPE] == ["recipe"]
+
+
+@pytest.fixture
+def run_so_far(options: Options) -> Options:
+    """A run whose denoiser is still to be trained."""
+    recipe.run(options, ["scenes", "vae", "text", "latents", "prompts"])
+    return options
+
+
+def test_every_variant_learns(run_so_far: Options) -> None:
+    for name, variant in VARIANTS.items():
+        loop, denoiser, encoder = compare.learn(run_so_far, name, steps=2)
+        assert loop.step_count == 2 // variant.batch_factor, name
+        assert loop.optimiser.param_groups[0]["lr"] > 0 or variant.cosine, name
+        taught = text.load(run_so_far).state_dict()
+        same = all(torch.equal(weights, taught[key]) for key, weights in encoder.state_dict().items())
+        assert same == (variant.text == "taught"), name
+        assert hasattr(denoiser, "add_embedding") == variant.pooled_text, name
+    along, _, encoder = compare.learn(run_so_far, "text learns along", steps=4)
+    assert along.modules[1] is encoder, "it is among what is trained, and its average is what is judged"
+
+
+def test_a_comparison_is_kept_and_goes_on(run_so_far: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "SUITES", ("centred",))
+    job = (run_so_far, "recipe", 2, 1)
+    rows = compare.work_on(job)
+    assert set(rows) == {"recipe", "raw weights"}
+    assert all(set(row) == {"error", "centred: shape", "centred: all"} for row in rows.values())
+    assert all(row["error"] > 0 for row in rows.values())
+    monkeypatch.setattr(compare, "learn", None)
+    assert compare.work_on(job) == rows, "it is read, not trained again"
 
 
 def test_the_latents_are_normalised_without_changing_the_pictures(options: Options) -> None:

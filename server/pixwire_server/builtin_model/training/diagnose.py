@@ -1,7 +1,7 @@
 """Does the condition reach the picture? Overfit a few scenes before spending hours on all of them.
 
     python -m pixwire_server.builtin_model.training.diagnose --out DIR    # of a run that has its latents
-    python -m pixwire_server.builtin_model.training.diagnose --out DIR --variants full "no pooled text" --steps 600
+    python -m pixwire_server.builtin_model.training.diagnose --out DIR --variants recipe "no pooled text" --steps 600
 
 A denoiser of full size learns the same few single-object scenes by heart, once for every variant of the recipe, from
 the same first weights. Then it draws each of them from fresh noise: once told the scene's own prompt, once told
@@ -20,35 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 
 from .. import checker, language, scenes
 from . import data, text, tokenizer, unet, vae
 from .options import Options
+from .pipeline import GUIDANCE_SCALE, STEPS, assemble
+from .variants import VARIANTS, Recipe
 
 SCENES = 50
-STEPS = 12
-GUIDANCE_SCALE = 1.5
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One change of the recipe; the plain one is the recipe itself."""
-
-    note: str
-    taught_text: bool = True
-    pooled_text: bool = True
-    noise_bias: float = unet.NOISE_BIAS
-    low_noise_cap: float = unet.LOW_NOISE_CAP
-
-
-VARIANTS: dict[str, Variant] = {
-    "full": Variant("the recipe as it is"),
-    "untaught text": Variant("the text encoder keeps its first, random weights", taught_text=False),
-    "no pooled text": Variant("text by cross-attention only", pooled_text=False),
-    "even noise": Variant("all timesteps equally often", noise_bias=1.0),
-    "plain weights": Variant("no weighting of the error by noise", low_noise_cap=1e9),
-}
+#: Those of the variants that fit in here: there is one kind of scenes, and the text encoder learns nothing.
+DIAGNOSED = ("recipe", "untaught text", "no pooled text", "even noise", "plain weights")
 
 
 @dataclass(frozen=True)
@@ -73,10 +54,10 @@ def lesson(options: Options, count: int = SCENES) -> Lesson:
     return Lesson(specs, [language.phrase(spec, rng) for spec in specs], vae.load_latents(options)[chosen].float())
 
 
-def learn(variant: Variant, told: Lesson, encoder: Any, steps: int, rate: float, tell: Callable[[int], None]) -> Any:
+def learn(recipe: Recipe, told: Lesson, encoder: Any, steps: int, rate: float, tell: Callable[[int], None]) -> Any:
     """A denoiser that has seen nothing but the lesson."""
     torch.manual_seed(1)
-    denoiser = unet.build(pooled_text=variant.pooled_text)
+    denoiser = unet.build(pooled_text=recipe.pooled_text)
     alphas = unet.build_scheduler().alphas_cumprod
     optimiser = torch.optim.AdamW(denoiser.parameters(), rate, betas=(0.9, 0.99))
     words = encoder(tokenizer.encode(tokenizer.build(), [*told.prompts, ""])).last_hidden_state.detach()
@@ -86,9 +67,7 @@ def learn(variant: Variant, told: Lesson, encoder: Any, steps: int, rate: float,
             group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
         chosen = torch.randint(0, len(told.latents), (32,), generator=rng)
         shown = chosen.masked_fill(torch.rand(32, generator=rng) < unet.EMPTY_SHARE, len(told.latents))
-        noised, times, velocity, weight = unet.noise(
-            told.latents[chosen], alphas, rng, bias=variant.noise_bias, cap=variant.low_noise_cap
-        )
+        noised, times, velocity, weight = unet.noise(told.latents[chosen], alphas, rng, recipe)
         with torch.autocast("cpu", torch.bfloat16):
             guess = denoiser(noised, times, words[shown], return_dict=False)[0]
         loss = (weight * (guess.float() - velocity).square().mean((1, 2, 3))).mean()
@@ -102,17 +81,7 @@ def learn(variant: Variant, told: Lesson, encoder: Any, steps: int, rate: float,
 
 def drawn_right(options: Options, encoder: Any, denoiser: Any, told: Lesson, shift: int) -> float:
     """The share of pictures that show what prompt i + shift says, drawn from the noise of seed i."""
-    pipe: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
-        vae=vae.load(options),
-        text_encoder=encoder,
-        tokenizer=tokenizer.build(),
-        unet=denoiser,
-        scheduler=unet.build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipe.set_progress_bar_config(disable=True)
+    pipe = assemble(vae.load(options), encoder, denoiser, unet.build_scheduler())
     count = len(told.prompts)
     order = [(i + shift) % count for i in range(count)]
     generators = [torch.Generator().manual_seed(i) for i in range(count)]
@@ -129,11 +98,11 @@ def diagnose(
 
     told, table = lesson(options, scenes), {}
     for name in names:
-        variant = VARIANTS[name]
+        recipe = VARIANTS[name]
         torch.manual_seed(3)
-        encoder = text.load(options) if variant.taught_text else text.build().eval().requires_grad_(False)
+        encoder = text.load(options) if recipe.text == "taught" else text.build().eval().requires_grad_(False)
         with tqdm(total=steps, desc=name, leave=False) as bar:
-            denoiser = learn(variant, told, encoder, steps, rate, lambda _, bar=bar: bar.update())  # type: ignore[misc]
+            denoiser = learn(recipe, told, encoder, steps, rate, lambda _, bar=bar: bar.update())  # type: ignore[misc]
         table[name] = {
             "own prompt": drawn_right(options, encoder, denoiser, told, 0),
             "another's prompt": drawn_right(options, encoder, denoiser, told, 17),
@@ -148,7 +117,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, required=True, help="folder of the run, with its autoencoder and latents")
     parser.add_argument("--steps", type=int, default=600, help="of every variant (default 600)")
-    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
+    parser.add_argument("--variants", nargs="*", choices=DIAGNOSED, default=DIAGNOSED, help="default: all")
     parser.add_argument("--scenes", type=int, default=Options.scenes, help="as the run was told")
     parser.add_argument("--broad-scenes", type=int, default=Options.broad_scenes, help="as the run was told")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -32,6 +32,8 @@ class Budget:
     rate: float
     ema: float = 0.999
     weight_decay: float = 1e-2
+    cosine: bool = True
+    """Whether the rate falls at all."""
 
 
 class Loop:
@@ -78,7 +80,8 @@ class Loop:
         self.step_count += 1
         self._share_gradients()
         rate = self.budget.rate * min(1.0, self.step_count / WARM_UP_STEPS)
-        rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress)))
+        if self.budget.cosine:
+            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         nn.utils.clip_grad_norm_(self._live, 1.0)

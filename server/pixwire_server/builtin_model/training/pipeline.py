@@ -23,18 +23,25 @@ STEPS = 12
 GUIDANCE_SCALE = 1.5
 
 
-def write_pipeline(options: Options, unet: nn.Module, scheduler: Any) -> None:
-    """Write a StableDiffusionPipeline folder: float16 on disk, complete before it takes the old one's place."""
+def assemble(autoencoder: nn.Module, text: nn.Module, unet: nn.Module, scheduler: Any) -> Any:
+    """The parts as a pipeline, quiet."""
     pipe: Any = StableDiffusionPipeline(  # type: ignore[no-untyped-call]
-        vae=_half(vae.load(options)),
-        text_encoder=_half(text_stage.load(options)),
+        vae=autoencoder,
+        text_encoder=text,
         tokenizer=tokens.build(),
-        unet=_half(unet),
+        unet=unet,
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def write_pipeline(options: Options, unet: nn.Module, scheduler: Any) -> None:
+    """Write a StableDiffusionPipeline folder: float16 on disk, complete before it takes the old one's place."""
+    pipe = assemble(_half(vae.load(options)), _half(text_stage.load(options)), _half(unet), scheduler)
     fresh = options.pipeline.with_name("pipeline.new")
     shutil.rmtree(fresh, ignore_errors=True)
     pipe.save_pretrained(fresh, safe_serialization=True)

@@ -20,17 +20,11 @@ from . import tokenizer as tokens
 from .loop import Budget, Loop, autocast, is_main, log, rank, replace
 from .options import Options
 from .pipeline import write_pipeline
+from .variants import RECIPE, Recipe
 
 WIDTHS = (64, 96, 112)
 WORDINGS = 3
 EMPTY_SHARE = 0.1
-#: From this share of the training on, the broad scenes are shown as well, as this share of a batch.
-BROAD_FROM = 0.05
-BROAD_SHARE = 0.75
-#: Timesteps are 1000 * u**NOISE_BIAS for u even in [0, 1): below 1 means more high noise, where the layout is decided.
-NOISE_BIAS = 0.8
-#: The weight of the v error is min(1, LOW_NOISE_CAP * (1 - alpha)): 1 but for the last, nearly clean steps.
-LOW_NOISE_CAP = 5.0
 
 
 def build(*, pooled_text: bool = True) -> Any:
@@ -81,23 +75,24 @@ def encode_prompts(options: Options) -> None:
 
 
 def noise(
-    clean: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator, *, bias: float, cap: float
+    clean: torch.Tensor, alphas: torch.Tensor, rng: torch.Generator, recipe: Recipe = RECIPE
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Latents at random times: (noised latents, timesteps, the v to predict, the weight of its error)."""
     count = len(clean)
     even = (torch.arange(count) + torch.rand(count, generator=rng)) / count
-    times = (1000 * even**bias).long().clamp_(0, 999)
+    times = (1000 * even**recipe.noise_bias).long().clamp_(0, 999)
     drawn = torch.randn(clean.shape, generator=rng)
     alpha = alphas[times][:, None, None, None]
     noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * drawn
     velocity = alpha.sqrt() * drawn - (1 - alpha).sqrt() * clean
-    return noised, times, velocity, (cap * (1 - alpha.flatten())).clamp(max=1.0)
+    return noised, times, velocity, (recipe.low_noise_cap * (1 - alpha.flatten())).clamp(max=1.0)
 
 
 class Batches:
     """Random training batches: noised latents, timesteps, token ids, what to predict and its weight."""
 
-    def __init__(self, options: Options, size: int, step: int) -> None:
+    def __init__(self, options: Options, size: int, step: int, recipe: Recipe = RECIPE) -> None:
+        self.recipe = recipe
         self.latents = vae.load_latents(options)
         files = [options.work / f"prompts-{name}.pt" for name in data.SETS]
         self.prompts = torch.cat([torch.load(file, weights_only=True) for file in files])
@@ -110,15 +105,28 @@ class Batches:
     def __call__(self, progress: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         count, rng = self.size, self.random
         chosen = torch.randint(0, self.easy, (count,), generator=rng)
-        if progress >= BROAD_FROM:
+        if progress >= self.recipe.broad_from:
             broad = torch.randint(self.easy, len(self.latents), (count,), generator=rng)
-            chosen = torch.where(torch.rand(count, generator=rng) < BROAD_SHARE, broad, chosen)
+            chosen = torch.where(torch.rand(count, generator=rng) < self.recipe.broad_share, broad, chosen)
         clean = self.latents[chosen].float()
         ids = self.prompts[chosen, torch.randint(0, WORDINGS, (count,), generator=rng)].long()
         ids[torch.rand(count, generator=rng) < EMPTY_SHARE] = self.empty
-        noised, times, velocity, weight = noise(clean, self.alphas, rng, bias=NOISE_BIAS, cap=LOW_NOISE_CAP)
+        noised, times, velocity, weight = noise(clean, self.alphas, rng, self.recipe)
         made = [t.to(self.device) for t in (noised, times, ids, velocity, weight)]
         return made[0], made[1], made[2], made[3], made[4]
+
+
+def learn(loop: Loop, unet: Any, text: Any, batches: Batches, options: Options) -> None:
+    """Until the loop ends; a text encoder that wants gradients gets them."""
+    half = batches.size // 2
+    while loop.running:
+        noised, times, ids, velocity, weight = batches(loop.progress)
+        condition = text(ids).last_hidden_state
+        with autocast(options):
+            guess = unet(noised, times, condition, return_dict=False)[0]
+        error = (guess.float() - velocity).square().mean((1, 2, 3))
+        low, high = error.detach()[:half].mean(), error.detach()[half:].mean()
+        loop.step((weight * error).mean(), low_noise=low.item(), high_noise=high.item())
 
 
 def train(options: Options) -> None:
@@ -128,17 +136,7 @@ def train(options: Options) -> None:
     budget = Budget(options.unet_minutes, options.unet_steps, options.unet_rate, ema=0.999)
     loop = Loop("unet", [unet], budget, options)
     loop.on_checkpoint = lambda: write_pipeline(options, loop.averages[0], build_scheduler())
-    size = max(2, options.unet_batch // options.workers)
-    batches = Batches(options, size, loop.step_count)
-    while loop.running:
-        noised, times, ids, velocity, weight = batches(loop.progress)
-        with torch.no_grad():
-            condition = text(ids).last_hidden_state
-        with autocast(options):
-            guess = unet(noised, times, condition, return_dict=False)[0]
-        error = (guess.float() - velocity).square().mean((1, 2, 3))
-        halves = error.detach()[: size // 2].mean(), error.detach()[size // 2 :].mean()
-        loop.step((weight * error).mean(), low_noise=halves[0].item(), high_noise=halves[1].item())
+    learn(loop, unet, text, Batches(options, max(2, options.unet_batch // options.workers), loop.step_count), options)
     if is_main():
         write_pipeline(options, loop.averages[0], build_scheduler())
         replace(options.work / "unet.pt", lambda p: torch.save(loop.averages[0].state_dict(), p))
