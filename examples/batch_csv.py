@@ -62,14 +62,19 @@ class Manifest:
 def read(path: Path) -> Iterator[Row]:
     """Name and arguments of each row. Raises SystemExit with the line that is wrong."""
     names: set[str] = set()
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin the file with a mark
         reader = csv.DictReader(file)
-        unknown = set(reader.fieldnames or ()) - {"name", *COLUMNS}
+        columns = set(reader.fieldnames or ())
+        if missing := {"name", "prompt"} - columns:
+            raise SystemExit(f"{path}: its first line does not name the columns {', '.join(sorted(missing))}")
+        unknown = columns - {"name", *COLUMNS}
         if unknown:
             raise SystemExit(
                 f"{path}: unknown columns {', '.join(sorted(unknown))}; allowed: name, {', '.join(COLUMNS)}"
             )
         for row in reader:
+            if None in row:
+                raise SystemExit(f"{path}, line {reader.line_num}: too many fields: quote a text with a comma")
             name = row.pop("name") or ""
             if not name or "/" in name or name in names:
                 raise SystemExit(f"{path}, line {reader.line_num}: the name {name!r} is empty, used twice, or has a /")
@@ -106,7 +111,10 @@ def main() -> int:
     parser.add_argument("--concurrency", type=int, default=16, help="jobs at the server at a time (default: 16)")
     options = parser.parse_args()
 
-    wanted = list(read(options.csv))
+    try:
+        wanted = list(read(options.csv))
+    except (OSError, UnicodeError) as error:
+        parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(options.out / "manifest.csv")
     rows = [(name, arguments) for name, arguments in wanted if name not in manifest.done]

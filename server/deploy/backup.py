@@ -72,6 +72,8 @@ def main() -> int:
     try:
         if options.target.exists():
             raise FileExistsError(f"{options.target} exists; name a folder that does not")
+        if not (options.data_dir / JOURNAL).is_file():
+            raise FileNotFoundError(f"{options.data_dir} has no {JOURNAL}; name the data_dir of a server")
         part.mkdir(parents=True, mode=0o700)
         jobs = copy_journal(options.data_dir / JOURNAL, part / JOURNAL)
         files = copy_files(options.data_dir, part, link=options.link)

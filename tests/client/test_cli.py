@@ -122,6 +122,21 @@ async def test_fetch(server: ScriptedServer, inside: Inside, tmp_path: Path, mon
     assert (tmp_path / "b.png").read_bytes() == PNG
 
 
+async def test_fetch_to_stdout(
+    server: ScriptedServer, inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for images, code, out in (([b"image bytes"], 0, "image bytes"), ([b"one", b"two"], 2, "")):
+        command = inside("fetch", "j-1", "-o", "-", "--url", server.url)
+        request = await server.next(Watch)
+        request.accept("running")
+        request.succeed(images)
+        ended = await command
+        assert (ended.code, ended.out) == (code, out)
+    assert "choose one with --index" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1)])
 async def test_watch(server: ScriptedServer, inside: Inside, state: str, code: int) -> None:
     command = inside("watch", "j-1", "--json", "--url", server.url)

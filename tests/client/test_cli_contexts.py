@@ -1,8 +1,10 @@
 """`pixwire contexts`: what is saved, who can read it, and which server a command then talks to."""
 
+import io
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,43 @@ async def test_a_file_that_is_none(inside: Inside, folder: Path, text: str) -> N
     ended = await inside("contexts", "list")
     assert ended.code == 2
     assert "correct or remove it" in ended.err
+
+
+def _no_text(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "contexts.json").write_bytes(b"\xff\xfe")
+
+
+def _a_folder(folder: Path) -> None:
+    (folder / "contexts.json").mkdir(parents=True)
+
+
+def _below_a_file(folder: Path) -> None:
+    folder.touch()
+
+
+@pytest.mark.parametrize("spoil", [_no_text, _a_folder, _below_a_file])
+async def test_a_file_that_cannot_be_read(inside: Inside, folder: Path, spoil: Callable[[Path], None]) -> None:
+    """Every command says so, and one that names its server needs no list."""
+    spoil(folder)
+    for arguments in (["contexts", "list"], ["models"], ["contexts", "add", "x", "--url", "pixwire://localhost"]):
+        ended = await inside(*arguments, "--json")
+        assert ended.code in (1, 2)
+        assert ended.err.count("\n") == 1
+        assert str(folder / "contexts.json") in ended.error["message"]
+    ended = await inside("models", "--url", "pixwire+unix:///no/such/socket")
+    assert ended.code == 3
+    assert "start a server with `pixwire serve`" in ended.err
+
+
+async def test_no_token_on_stdin(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the program before the pipe failed: the context that was there keeps its token."""
+    await inside("contexts", "add", "home", "--url", "pixwire://localhost", "--token", "secret")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    ended = await inside("contexts", "add", "home", "--url", "pixwire://localhost", "--token", "-")
+    assert ended.code == 2
+    assert "nothing came" in ended.err
+    assert contexts.load().get("home")["token"] == "secret"
 
 
 async def test_a_context_in_use_that_is_gone(folder: Path) -> None:

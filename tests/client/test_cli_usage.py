@@ -1,5 +1,6 @@
 """Wrong usage, help, and what is not installed: the command line without a server."""
 
+import json
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -37,6 +38,10 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["wire", "dance"], 2, "dance"),
     (["status", "x y"], 2, "job id"),
     (["dance"], 2, "dance"),
+    (["generate", "x", "--adapter", "lora:much"], 2, "no number"),
+    (["generate", "x", "-o", "-", "--grid", "sheet.png"], 2, "--output"),
+    (["generate", "x", "-o", "-", "--open"], 2, "--output"),
+    (["top"], 2, "--once or --json"),
     (["generate", "x", "--colour", "red"], 2, "--colour"),
 ]
 
@@ -52,6 +57,25 @@ def test_wrong_usage_is_one_line(
     assert says in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "x", "--steps", "many"],
+        ["generate", "x", "--adapter", "lora:much"],
+        ["models", "--context", "nowhere", "--url", "pixwire://localhost"],
+        ["wire", "connect", "--colour"],
+        ["fetch", "j", "-o", "-"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_as_json(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--json"]) == 2
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert error["exit_code"] == 2
+    assert error["message"] in err
 
 
 def every_command(commands: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -47,6 +47,8 @@ def test_a_missing_folder_is_found_first(tmp_path: Path) -> None:
     check_folder(tmp_path / "a.png")
     with pytest.raises(InvalidArgument, match="no folder"):
         check_folder(tmp_path / "b" / "a.png")
+    with pytest.raises(InvalidArgument, match="is a folder"):
+        check_folder(tmp_path)
 
 
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 3, 2), (6, 3, 2)])

@@ -90,7 +90,8 @@ def test_backup_and_restore(
 
 def test_backup_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert backup(monkeypatch, str(tmp_path), str(tmp_path / "copy")) == 1
-    assert "backup: unable to open database file" in capsys.readouterr().err
+    assert f"backup: {tmp_path} has no journal.sqlite3" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
     assert not (tmp_path / "copy").exists()
 
 

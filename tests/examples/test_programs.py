@@ -131,12 +131,19 @@ class TestBatch:
             ("name,prompt,colour\n", "unknown columns colour"),
             ("name,prompt\na,x\na,y\n", "line 3: the name 'a'"),
             ("name,prompt,steps\na,x,many\n", "line 2: invalid literal"),
+            ("prompt\nx\n", "does not name the columns name"),
+            ("name,prompt\na,x, y\n", "line 2: too many fields"),
         ],
     )
     def test_a_file_that_is_wrong(self, here: Path, text: str, why: str) -> None:
         (here / "p.csv").write_text(text)
         with pytest.raises(SystemExit, match=re.escape(why)):
             list(load("batch_csv").read(here / "p.csv"))
+
+    def test_a_file_of_a_spreadsheet(self, here: Path) -> None:
+        """It begins with a byte order mark."""
+        (here / "p.csv").write_text("name,prompt\na,x\n", encoding="utf-8-sig")
+        assert [name for name, _ in load("batch_csv").read(here / "p.csv")] == ["a"]
 
 
 @pytest.fixture(scope="module")

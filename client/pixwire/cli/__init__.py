@@ -4,10 +4,12 @@
 which server they talk to in `target`, how it looks in `show`, what the shell gets back in `exits`.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 
-from .exits import ExitCode
+from .exits import ExitCode, report, settled
 from .serve import serve, token
 
 EXTRAS = ("typer", "rich", "dpkt", "prompt_toolkit", "junitparser", "platformdirs")  # what the extra brings
@@ -15,11 +17,24 @@ EXTRAS = ("typer", "rich", "dpkt", "prompt_toolkit", "junitparser", "platformdir
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code (see `ExitCode`)."""
+    _ready_streams()
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return settled(_run(list(sys.argv[1:] if argv is None else argv)))
     except KeyboardInterrupt:  # while modules are loaded; a command that runs has its own words for it
         print("pixwire: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError as error:  # of what is no command here, as `token`
+        return settled(report(error, as_json=False))
+
+
+def _ready_streams() -> None:
+    """What was started with a closed stream (`<&-`) finds None there; a name that stdout cannot encode is escaped."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - until the program ends
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from ..arguments import Terms
 from . import batch, context_commands, jobs, lists, operators
 from . import options as o
 from .asking import Asked, prompts_of, with_asked
-from .exits import MEANINGS, ExitCode
+from .exits import MEANINGS, ExitCode, print_json
 from .generate import Order
 from .pictures import Way
 from .running import execute
@@ -39,8 +39,11 @@ def run(arguments: list[str], commands: typer.Typer = app, name: str = "pixwire"
         if not hasattr(error, "format_message"):
             raise
         command = "".join(f"{word} " for word in _named(arguments, commands))
-        print(f"{name}: {error.format_message()} (see {name} {command}--help)", file=sys.stderr)
-        return int(getattr(error, "exit_code", ExitCode.USAGE))
+        text, code = error.format_message(), int(getattr(error, "exit_code", ExitCode.USAGE))
+        print(f"{name}: {text} (see {name} {command}--help)", file=sys.stderr)
+        if "--json" in arguments:
+            print_json({"error": {"class": "UsageError", "message": text, "exit_code": code}})
+        return code
 
 
 def _named(arguments: list[str], commands: typer.Typer) -> list[str]:
@@ -173,7 +176,7 @@ def _watch(
     Examples:
       pixwire watch 0193-abc
       pixwire watch 0193-abc --preview off
-      pixwire watch 0193-abc --json | jq -r .state
+      pixwire watch 0193-abc --json | jq -r '.state // empty'
     """
     return execute(jobs.watch(target, job, timeout, as_json, preview), as_json=as_json)
 

@@ -27,6 +27,9 @@ async def run(order: Order, prompts: Sequence[str], grid: Path | None, open_file
 
     Raises PixwireError, OSError, ImportError (pillow, for the grid), Interrupted.
     """
+    if order.to_stdout and (grid is not None or open_files):
+        text = "--grid and --open need images in files: name one with --output"
+        raise invalid("output", "-", "a file, with --grid or --open", text)
     if grid is not None:
         from ..demo import sheet  # noqa: F401 - that pillow is missing is better known now
 

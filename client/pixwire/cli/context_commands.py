@@ -71,6 +71,8 @@ def _add(
             "cert": _absolute(cert),
             "key": _absolute(key),
         }
+        if token == "-" and not given["token"]:  # noqa: S105
+            raise invalid("token", "-", "a token on stdin", "--token - reads the token from stdin, and nothing came")
         if given["token"] and token_file is not None:
             raise invalid("token", "(a token)", "one of the two", "both --token and --token-file are given")
         changed = contexts.load().with_one(name, {field: value for field, value in given.items() if value})

@@ -67,17 +67,15 @@ def path() -> Path:
 
 
 def load() -> Contexts:
-    """Reads the file; without one there are no contexts. Raises InvalidArgument when it cannot be read as one."""
+    """Reads the file; without one there are no contexts. Raises OSError; InvalidArgument when it holds no contexts."""
     file = path()
     try:
-        text = file.read_text()
-    except FileNotFoundError:
-        return Contexts()
-    try:
-        held = json.loads(text)
+        held = json.loads(file.read_text())
         contexts = {name: _checked(values) for name, values in held["contexts"].items()}
         used = held.get("used")
         return Contexts(used if used in contexts else None, contexts)
+    except FileNotFoundError:
+        return Contexts()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = f"{file} is no list of contexts ({error}): correct or remove it"
         raise invalid("contexts", str(file), "what pixwire contexts writes", hint) from None

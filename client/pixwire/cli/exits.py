@@ -1,6 +1,8 @@
 """What the shell gets back: one exit code per class of error, and errors as one line or as JSON."""
 
+import contextlib
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import Any
@@ -19,6 +21,7 @@ from ..errors import (
     JobEnded,
     JobGone,
     JobNotFound,
+    PixwireError,
     ProtocolViolation,
     RequestTimeout,
 )
@@ -40,7 +43,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed, was cancelled, or missed its deadline; or a file could not be written",
+    ExitCode.FAILED: "the job failed, was cancelled, or missed its deadline; or a file could not be read or written",
     ExitCode.USAGE: "wrong usage or an argument the server does not allow",
     ExitCode.CONNECTION: "cannot connect, or the connection was lost",
     ExitCode.TIMEOUT: "--timeout passed",
@@ -76,11 +79,29 @@ def error_map(error: BaseException) -> dict[str, Any]:
 
 
 def report(error: BaseException, *, as_json: bool) -> ExitCode:
-    """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code."""
+    """Says what went wrong, in one line on stderr and with `as_json` as an object on stdout. Returns the exit code.
+
+    Nothing is said when the reader of our output has seen enough (`| head`).
+    """
+    if isinstance(error, BrokenPipeError):
+        return exit_code(error)
     print(f"pixwire: {' '.join(printable(_text(error)).split())}{_hint(error)}", file=sys.stderr)
     if as_json:
-        print_json({"error": error_map(error)})
+        with contextlib.suppress(OSError):  # stdout itself may be what cannot be written
+            print_json({"error": error_map(error)})
     return exit_code(error)
+
+
+def settled(code: int) -> int:
+    """The exit code when all output is written, which may turn out here to be impossible."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when Python ends
+        if code == ExitCode.OK and not isinstance(error, BrokenPipeError):
+            print(f"pixwire: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return code or ExitCode.FAILED
+    return code
 
 
 def _hint(error: BaseException) -> str:
@@ -89,9 +110,10 @@ def _hint(error: BaseException) -> str:
         return ""
     from .contexts import load  # which needs more than the standard library
 
-    contexts = load()
-    if contexts.used is not None and error.url in str(contexts.get(contexts.used).get("url")):
-        return f" (the server of the context {contexts.used!r}, which is in use: --url and --context name another)"
+    with contextlib.suppress(PixwireError, OSError):  # a list that cannot be read has named no server
+        contexts = load()
+        if contexts.used is not None and error.url in str(contexts.get(contexts.used).get("url")):
+            return f" (the server of the context {contexts.used!r}, which is in use: --url and --context name another)"
     return " (start a server with `pixwire serve`, or name one with --url or PIXWIRE_URL)"
 
 

@@ -1,13 +1,17 @@
 """Names of the files that images are saved to."""
 
 import re
+import sys
 from pathlib import Path
 
-from ..errors import invalid
+from ..errors import InvalidArgument, invalid
 from ..image import EXTENSIONS, Image
 
 MEDIA_TYPES = {**{ending: kind for kind, ending in EXTENSIONS.items()}, ".jpeg": "image/jpeg"}
 """Media type by file name ending."""
+
+STDOUT = Path("-")
+"""The output that is no file."""
 
 
 def slug(text: str, longest: int = 60) -> str:
@@ -28,9 +32,11 @@ def media_type_of(output: Path) -> str:
 
 
 def check_folder(output: Path) -> None:
-    """Raises InvalidArgument when the folder of an output file is not there, before any work is done for it."""
+    """Raises InvalidArgument when the folder of an output file is not there, or the file is one, before any work."""
     if not output.parent.is_dir():
         raise invalid("output", str(output), "a folder that exists", f"there is no folder {str(output.parent)!r}")
+    if output.is_dir():
+        raise invalid("output", str(output), "a file", f"{str(output)!r} is a folder: name a file")
 
 
 def numbered(output: Path, count: int) -> list[Path]:
@@ -38,6 +44,17 @@ def numbered(output: Path, count: int) -> list[Path]:
     if count == 1:
         return [output]
     return [output.with_stem(f"{output.stem}-{number}") for number in range(1, count + 1)]
+
+
+def only_one(wanted: str) -> InvalidArgument:
+    """What to raise when something else than one image is to go to stdout."""
+    return invalid("output", "-", "one image, without --json", f"only one image fits stdout, {wanted}")
+
+
+def to_stdout(image: Image) -> None:
+    """The image itself, for a pipe."""
+    sys.stdout.buffer.write(image.data)
+    sys.stdout.buffer.flush()
 
 
 def save_all(images: list[Image], output: Path) -> list[Path]:

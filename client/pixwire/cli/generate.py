@@ -15,7 +15,7 @@ from ..events import Event, Preview
 from ..image import EXTENSIONS, Image
 from ..recipe import arguments_of, read_recipe
 from .exits import print_json
-from .files import check_folder, media_type_of, numbered, save_all, slug
+from .files import STDOUT, check_folder, media_type_of, numbered, only_one, save_all, slug, to_stdout
 from .pictures import Way
 from .show import Display, display
 from .target import Target
@@ -61,7 +61,7 @@ class Order:
     @property
     def to_stdout(self) -> bool:
         """Whether the image itself goes to stdout."""
-        return self.output == Path("-")
+        return self.output == STDOUT
 
 
 @dataclass(slots=True)
@@ -93,8 +93,7 @@ async def generate(order: Order) -> list[Made]:
             except asyncio.CancelledError:
                 raise Interrupted({job: await end_job(client, job)}) from None
     if order.to_stdout:
-        sys.stdout.buffer.write(images[0].data)
-        sys.stdout.buffer.flush()
+        to_stdout(images[0])
         return []
     output = order.output or Path(f"{slug(str(order.prompt))}-{images[0].seed}{images[0].extension}")
     try:
@@ -115,9 +114,7 @@ def checked(order: Order) -> GenerateOptions:
     options = order.options.copy()
     if order.to_stdout:
         if order.count > 1 or order.as_json:
-            raise invalid(
-                "output", "-", "one image, without --json", "only one image fits stdout, and not beside --json"
-            )
+            raise only_one("and not beside --json")
     elif order.output is not None:
         for path in numbered(order.output, order.count):
             check_folder(path)

@@ -15,7 +15,7 @@ from ..errors import job_ended
 from ..events import Event, StateChange
 from ..image import Image
 from .exits import print_json, printable
-from .files import check_folder, save_all
+from .files import STDOUT, check_folder, only_one, save_all, to_stdout
 from .generate import image_map
 from .lists import age
 from .pictures import Way
@@ -44,8 +44,10 @@ async def cancel(target: Target, job: str, reason: str | None, as_json: bool) ->
 async def fetch(
     target: Target, job: str, output: Path | None, index: int | None, timeout: float | None, as_json: bool
 ) -> int:
-    """Waits for a job and saves its images, or the one at `index`."""
+    """Waits for a job and saves its images, or the one at `index`; with `-` as output one goes to stdout."""
     check_job_id(job)
+    if output == STDOUT and as_json:
+        raise only_one("and not beside --json")
     if output is not None:
         check_folder(output)
     with _only_watched(job):
@@ -55,6 +57,11 @@ async def fetch(
                 images = [await handle.image(index, timeout=timeout)]
             else:
                 images = await handle.images(timeout=timeout)
+    if output == STDOUT:
+        if len(images) > 1:
+            raise only_one(f"and job {job} has {len(images)}: choose one with --index")
+        to_stdout(images[0])
+        return 0
     paths = save_all(images, output or Path(f"{job}{images[0].extension}"))
     if as_json:
         print_json({"job": job, "images": [image_map(image, path) for image, path in zip(images, paths, strict=True)]})

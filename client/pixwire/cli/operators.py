@@ -64,7 +64,7 @@ def _top(
       pixwire top --svg top.svg
       pixwire top --once --json | jq '.queue, .engine.images_per_minute'
     """
-    work = top(target, interval, once, as_json, limit) if svg is None else picture(target, svg)
+    work = top(target, interval, once, as_json, limit) if svg is None else picture(target, svg, as_json)
     return execute(work, as_json=as_json)
 
 

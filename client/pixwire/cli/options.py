@@ -134,7 +134,8 @@ NewJobId = Annotated[Text, Flag("--job", help="Job id; the same id and arguments
 
 Reason = Annotated[Text, Flag("--reason", help="Why, for the record.")]
 FetchOutput = Annotated[
-    Path | None, Flag("--output", "-o", help="File; numbered for several images. [default: named after the job]")
+    Path | None,
+    Flag("--output", "-o", help="File; numbered for several images; - is stdout. [default: named after the job]"),
 ]
 Index = Annotated[int | None, Flag("--index", min=0, help="Only this image; the first is 0.")]
 States = Annotated[

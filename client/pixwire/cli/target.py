@@ -7,8 +7,6 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from ..aio.connecting import Connecting, connect
 from ..arguments import Terms
 from ..core.auth import TokenSource
@@ -80,10 +78,7 @@ def _target(
     cert: o.CertFile = None,
     key: o.KeyFile = None,
 ) -> Target:
-    try:
-        saved = _saved(url, context)
-    except PixwireError as error:
-        raise typer.Exit(report(error, as_json=False)) from None
+    saved = _saved(url, context)
     given: dict[str, Any] = {
         "url": url,
         "token": token,
@@ -111,11 +106,12 @@ def _target(
 def _saved(url: str | None, context: str | None) -> Mapping[str, Any]:
     """What the context says. A context's token is for its own server, so that another URL takes nothing from it.
 
-    Raises InvalidArgument when there is no such context, or both are given.
+    Raises InvalidArgument when there is no such context, or both are given; OSError.
     """
     if url is not None:
         if context is not None:
-            raise invalid("context", context[:64], "one of the two", "both --url and --context are given: which is it?")
+            text = "both --url and --context are given (or PIXWIRE_URL and PIXWIRE_CONTEXT): leave one out"
+            raise invalid("context", context[:64], "one of the two", text)
         return {}
     found = load()
     chosen = context or found.used
@@ -123,7 +119,10 @@ def _saved(url: str | None, context: str | None) -> Mapping[str, Any]:
 
 
 def gathered(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Gives a command that takes `name` the options of `make`, which says what that is."""
+    """Gives a command that takes `name` the options of `make`, which says what that is.
+
+    `make` may raise PixwireError and OSError: the command is not carried out then.
+    """
 
     def gather(command: Callable[..., int]) -> Callable[..., int]:
         own, shared = inspect.signature(command), inspect.signature(make)
@@ -131,7 +130,11 @@ def gathered(name: str, make: Callable[..., Any]) -> Callable[[Callable[..., int
         @wraps(command)
         def run(**arguments: Any) -> int:
             chosen = {option: arguments.pop(option) for option in shared.parameters}
-            return command(**{name: make(**chosen)}, **arguments)
+            try:
+                made = make(**chosen)
+            except (PixwireError, OSError) as error:
+                return report(error, as_json=bool(arguments.get("as_json")))
+            return command(**{name: made}, **arguments)
 
         parameters = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -49,8 +49,8 @@ _LEAVING = (signal.SIGTERM, signal.SIGHUP)
 
 async def top(target: Target, interval: float, once: bool, as_json: bool, limit: int) -> int:
     """Shows the overview until `q`; `once`: prints it. With `as_json`, one object per look."""
-    if not (once or as_json) and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise invalid("once", False, "--once or --json", "this is no terminal")
+    if not (once or as_json):
+        _check_terminal()
     async with target.connect() as client:
         if once or as_json:
             return await _print(client, interval, once, as_json, limit)
@@ -59,7 +59,16 @@ async def top(target: Target, interval: float, once: bool, as_json: bool, limit:
             return await Screen(client, target.url, interval, shown).run()
 
 
-async def picture(target: Target, path: Path) -> int:
+def _check_terminal() -> None:
+    """Raises InvalidArgument when nothing would be seen."""
+    wanting = None if sys.stdin.isatty() and sys.stdout.isatty() else "this is no terminal"
+    if wanting is None and Console().is_dumb_terminal:
+        wanting = f"this terminal (TERM={os.environ['TERM']}) cannot move its cursor"
+    if wanting is not None:
+        raise invalid("once", False, "--once or --json", f"{wanting}: use --once or --json")
+
+
+async def picture(target: Target, path: Path, as_json: bool) -> int:
     """Saves what the screen shows at this moment as SVG."""
     async with target.connect() as client:
         shown = await look(client, SHOWN)
@@ -68,7 +77,10 @@ async def picture(target: Target, path: Path) -> int:
     console.print(page(shown, keys.follow(keys.State(), shown), target.url, width, height))
     drawing = console.export_svg(title="pixwire top")
     await asyncio.to_thread(path.write_text, drawing, encoding="utf-8")
-    print(path)
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        print(path)
     return 0
 
 

@@ -55,6 +55,7 @@ async def ping(options: TalkOptions, what: PingOptions, screen: Screen) -> int:
                 loading = _Load(prober, job)
                 await loading.begin()
                 found["under load"] = await prober.measure(what.count, loading)
+                await loading.rest()
                 load = loading.report()
             await say_goodbye(talk)
     _print(options.url, what, found, load, screen)
@@ -193,7 +194,7 @@ class _Load:
             await self._fetch()
 
     async def rest(self) -> None:
-        """Lets those under way end."""
+        """Lets those under way end. Raises WireError when the image cannot be fetched."""
         self._resting = True
         while self._streams:
             await self.take(await self._prober.next())
@@ -223,7 +224,6 @@ class _Load:
         await self._prober.talk.send(data)
 
     def report(self) -> dict[str, Any]:
-        """What was carried meanwhile."""
-        seconds = self._busy + (0.0 if self._resting else time.perf_counter() - self._since)
-        rate = self._bytes / seconds / 2**20 if seconds else 0.0
+        """What was carried before it rested."""
+        rate = self._bytes / self._busy / 2**20 if self._busy else 0.0
         return {"job": self._job, "fetches": self._fetches, "bytes": self._bytes, "mib_per_s": round(rate, 3)}
