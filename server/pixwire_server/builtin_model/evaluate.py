@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from . import NAME, checker, language, path, scenes
+from .arguments import at_least, no_less_than_0
 
 OUTLINED_HELD = {"outlined": True, "held_out": True}
 #: What each suite passes to scenes.sample_spec.
@@ -102,6 +104,32 @@ def load(folder: Path) -> Any:
     pipe: Any = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+class ModelError(Exception):
+    """The folder cannot be measured; the text says why, and what to do."""
+
+
+def open_model(folder: Path, steps: int | None, guidance_scale: float | None) -> tuple[Any, int, float]:
+    """The pipeline, and the settings asked for or else its own."""
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"--model {folder} is no diffusers folder: it has no model_index.json")
+    if steps is None or guidance_scale is None:
+        try:
+            told = defaults(folder)
+            steps = told["steps"] if steps is None else steps
+            guidance_scale = told["guidance_scale"] if guidance_scale is None else guidance_scale
+        except (OSError, ValueError, KeyError) as error:
+            file, reason = folder / "pixwire_defaults.json", f"{type(error).__name__}: {error}"
+            raise ModelError(f"no settings in {file} ({reason}): give --steps and --guidance-scale") from None
+    try:
+        pipe = load(folder)
+        side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    except Exception as error:  # of whatever class: a file is missing, cut off or of another pipeline
+        raise ModelError(f"--model {folder} does not load as a StableDiffusionPipeline: {error}") from None
+    if side != scenes.SIZE:
+        raise ModelError(f"--model {folder} makes pictures {side} pixels wide; the checker judges {scenes.SIZE}")
+    return pipe, steps, guidance_scale
 
 
 def defaults(folder: Path) -> dict[str, Any]:
@@ -304,33 +332,39 @@ def _print(title: str, table: dict[str, Any]) -> None:
         print(f"{name:18s}" + "".join(f"{row[key]:11.3f}" if key in row else f"{'-':>11s}" for key in keys))
 
 
-def main() -> None:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pixwire_server.builtin_model.evaluate", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", type=Path, default=path(), help=f"a diffusers folder (default: {NAME})")
-    parser.add_argument("--n", type=int, default=100, help="prompts per suite (default 100)")
+    parser.add_argument("--n", type=at_least(0), default=100, help="prompts per suite (default 100)")
     parser.add_argument(
         "--suites", nargs="*", default=[*SUITES, *EDITS], choices=[*SUITES, *EDITS], help="which (default all)"
     )
-    parser.add_argument("--steps", type=int, help="default: the folder's")
-    parser.add_argument("--guidance-scale", type=float, help="default: the folder's")
-    parser.add_argument("--seed", type=int, default=12345, help="of the prompts and of the noise")
+    parser.add_argument("--steps", type=at_least(1), help="default: the folder's")
+    parser.add_argument("--guidance-scale", type=no_less_than_0, help="default: the folder's")
+    parser.add_argument("--seed", type=at_least(0), default=12345, help="of the prompts and of the noise")
     parser.add_argument("--round-trip", action="store_true", help="also measure drawn pictures through the autoencoder")
-    parser.add_argument("--threads", type=int, help="threads of torch")
+    parser.add_argument("--threads", type=at_least(1), help="threads of torch")
     parser.add_argument("--time", action="store_true", help="also time one picture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--contact", type=Path, help="write a contact sheet of fixed prompts (PNG)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    if args.contact and not args.contact.parent.is_dir():
+        parser.error(f"--contact {args.contact}: there is no folder {args.contact.parent}")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = _parse(arguments)
     import torch
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    pipe, told = load(args.model), defaults(args.model)
-    steps, scale = (
-        args.steps or told["steps"],
-        told["guidance_scale"] if args.guidance_scale is None else args.guidance_scale,
-    )
+    try:
+        pipe, steps, scale = open_model(args.model, args.steps, args.guidance_scale)
+    except ModelError as error:
+        sys.exit(f"error: {error}")
     result: dict[str, Any] = {"n": args.n, "steps": steps, "guidance_scale": scale, "seed": args.seed}
     if args.n:
         drawn = sum(name in SUITES for name in args.suites) if args.round_trip else 0

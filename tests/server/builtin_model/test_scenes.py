@@ -77,6 +77,19 @@ def test_phrases_vary_and_name_what_the_spec_says() -> None:
     assert all("star" in phrase for phrase in phrases)
 
 
+def test_every_name_of_a_scene_has_words() -> None:
+    for words, names in (
+        (language.COLOUR_WORDS, scenes.COLOURS),
+        (language.SHAPE_WORDS, scenes.SHAPES),
+        (language.SIZE_WORDS, scenes.RADII),
+        (language.POSITION_WORDS, scenes.POSITIONS),
+        (language.RELATION_WORDS, (*scenes.RELATIONS, "inside", "and")),
+    ):
+        assert set(words) == set(names)
+    assert {colour for colour, _ in scenes.HELD_OUT} <= set(scenes.COLOURS)
+    assert {shape for _, shape in scenes.HELD_OUT} <= set(scenes.SHAPES)
+
+
 def test_every_word_of_the_language_is_in_the_vocabulary() -> None:
     words = language.vocabulary()
     missing = [

@@ -36,7 +36,22 @@ def test_any_text_comes_back_but_for_case_and_spaces(shipped: Any, text: str) ->
     assert "".join(_bytes_of(shipped, text).decode("utf-8").split()) == expected
 
 
-@pytest.mark.parametrize("text", ["", "日本語の丸", "🎉🎉", "naïve café", "\x00\x07", "a" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "日本語の丸",
+        "🎉🎉",
+        "👩‍👩‍👧‍👦 🏳️‍🌈",
+        "naïve cafe\u0301",
+        "دائرة حمراء \u202e על רקע",
+        "\x00\x07",
+        "\ufeff\ufffe\U0010ffff\ue000",
+        "a\u0300\u0301\u0302" * 100,
+        "a" * 10_000,
+        "<|endoftext|> red",
+    ],
+)
 def test_ids_fit_the_model(shipped: Any, text: str) -> None:
     ids = tokens.encode(shipped, [text])
     assert ids.shape == (1, tokens.MAX_TOKENS)

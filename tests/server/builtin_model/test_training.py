@@ -79,11 +79,14 @@ def test_a_stopped_stage_goes_on_where_it_was(options: Options) -> None:
     average = first.averages[0].weight.clone()  # type: ignore[union-attr, operator]
     second = loop()
     assert second.step_count == 4
+    assert second.progress == pytest.approx(0.4), "what is shown next depends on it"
     assert second.seconds >= first.seconds - 1
     assert torch.equal(second.averages[0].weight, average)  # type: ignore[arg-type]
     while second.running:
         second.step(module(torch.ones(2, 3)).square().mean())
     assert second.step_count == 10
+    second.save()
+    assert not loop().running, "no step more than the budget"
 
 
 def test_a_stage_begins_with_the_weights_it_is_given(options: Options) -> None:
@@ -107,6 +110,13 @@ def test_a_few_scenes_are_learnt_by_heart_to_see_what_the_text_does(options: Opt
 def test_what_a_variant_leaves_out_is_left_out() -> None:
     assert unet.build().add_embedding is not None
     assert not hasattr(unet.build(pooled_text=False), "add_embedding")
+    weights = []
+    for pooled in (True, False):
+        torch.manual_seed(0)
+        weights.append(unet.build(pooled_text=pooled).state_dict())
+    full, bare = weights
+    assert 0 < len(bare) < len(full)
+    assert all(torch.equal(weight, full[key]) for key, weight in bare.items()), "what both have begins alike"
     assert [name for name, variant in VARIANTS.items() if replace(variant, note=RECIPE.note) == RECIPE] == ["recipe"]
 
 
@@ -132,13 +142,26 @@ def test_every_variant_learns(run_so_far: Options) -> None:
 
 def test_a_comparison_is_kept_and_goes_on(run_so_far: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "SUITES", ("centred",))
+    monkeypatch.setattr(compare, "FRESH", 8)
     job = (run_so_far, "recipe", 2, 1)
     rows = compare.work_on(job)
     assert set(rows) == {"recipe", "raw weights"}
     assert all(set(row) == {"error", "centred: shape", "centred: all"} for row in rows.values())
     assert all(row["error"] > 0 for row in rows.values())
+    learn = compare.learn
     monkeypatch.setattr(compare, "learn", None)
     assert compare.work_on(job) == rows, "it is read, not trained again"
+    trained = []
+
+    def noted(*told: Any) -> Any:
+        made = learn(*told)
+        trained.append(made[0].step_count)
+        return made
+
+    monkeypatch.setattr(compare, "learn", noted)
+    for steps, count in ((2, 0), (3, 0)):
+        compare.work_on((run_so_far, "recipe", steps, count))
+    assert trained == [2, 3], "with other steps or prompts it is another comparison"
 
 
 def test_the_latents_are_normalised_without_changing_the_pictures(options: Options) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pixwire_server import builtin_model
-from pixwire_server.builtin_model import evaluate
+from pixwire_server.builtin_model import checker, evaluate, scenes
 
 MOST_BYTES = 12_000_000
 PROMPTS = 8
@@ -74,6 +74,28 @@ def test_pictures_are_what_the_prompt_says(suite: str, least: float, pipe: Any, 
     settings = {"steps": told["steps"], "guidance_scale": told["guidance_scale"], "seed": 99}
     shares = evaluate.measure(pipe, [suite], PROMPTS, **settings)[suite]
     assert shares["all"] >= least, json.dumps(shares)
+
+
+RED_ON_BLUE = (
+    "a red circle on a blue background",
+    "blue background, red circle",
+    "RED CIRCLE, BLUE BACKGROUND",
+    "on a blue background a crimson disc",
+    "a circle that is red, against an azure backdrop",
+    "please draw me a scarlet ball on a plain blue background, 4k",
+    "the red dot on solid blue",
+    "an illustration of one red disk over a blue background, highly detailed",
+    "a frobnicated red circle on a blue background",
+    "a red circle on a blue background, zxqw 🎉 日本",
+)
+
+
+def test_other_words_word_orders_and_unknown_words_mean_the_same(pipe: Any, told: dict[str, Any]) -> None:
+    spec = scenes.Spec((scenes.Thing("red", "circle"),), scenes.Background("solid", "blue"))
+    settings = {"steps": told["steps"], "guidance_scale": told["guidance_scale"]}
+    pictures = evaluate.generate(pipe, RED_ON_BLUE, **settings)
+    right = [checker.check(picture, spec)["all"] for picture in pictures]
+    assert sum(right) >= 0.8 * len(right), [prompt for prompt, good in zip(RED_ON_BLUE, right, strict=True) if not good]
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_seed_others(pipe: Any) -> None:

@@ -6,22 +6,24 @@
 Stages: scenes (drawn to files), vae, text (the text encoder, on prompts alone), latents, prompts, unet, polish (the
 decoder alone), write (the diffusers folder DIR/pipeline), evaluate.  A stage that is done is skipped and one that was
 stopped goes on from its last checkpoint, so the same command resumes.  DIR/work holds checkpoints, scenes and
-log.jsonl.  Each learning stage ends at its steps, so that the same machine, versions and number of processes give the
-same model; minutes end it earlier where somebody has less time than that.
+log.jsonl.  Each learning stage ends at its steps, so that on a CPU the same machine, versions and number of processes
+give the same model, unless it was stopped in between: then it goes on with other random batches.  Minutes end a stage
+earlier where somebody has less time than that.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 import torch
 
-from . import data, text, unet, vae
+from . import data, text, tokenizer, unet, vae
+from .files import FilesError, need
 from .loop import launch, log
-from .options import Options
+from .options import Options, add_option
 from .pipeline import write_pipeline
 
 HELP = {
@@ -54,27 +56,41 @@ def _evaluate(options: Options) -> None:
     log(options, stage="evaluate", n=options.evaluate, **table)
 
 
-#: stage -> (what it does, the file that says it is done)
-STAGES: dict[str, tuple[Callable[[Options], None], str]] = {
-    "scenes": (data.prepare, ""),
-    "vae": (lambda options: launch(vae.train, options), "vae.pt"),
-    "text": (lambda options: launch(text.train, options), "text.pt"),
-    "latents": (lambda options: launch(vae.encode_training_set, options), ""),
-    "prompts": (unet.encode_prompts, ""),
-    "unet": (lambda options: launch(unet.train, options), "unet.pt"),
-    "polish": (lambda options: launch(vae.polish, options), "vae-polished.pt"),
-    "write": (_write, ""),
-    "evaluate": (_evaluate, ""),
+@dataclass(frozen=True)
+class Stage:
+    """What it does, the stages whose files it needs, and the file in work/ that says it is done."""
+
+    work: Callable[[Options], None]
+    needs: tuple[str, ...] = ()
+    done: str = ""
+
+
+STAGES = {
+    "scenes": Stage(data.prepare),
+    "vae": Stage(lambda options: launch(vae.train, options), ("scenes",), "vae.pt"),
+    "text": Stage(lambda options: launch(text.train, options), (), "text.pt"),
+    "latents": Stage(lambda options: launch(vae.encode_training_set, options), ("scenes", "vae")),
+    "prompts": Stage(unet.encode_prompts),
+    "unet": Stage(lambda options: launch(unet.train, options), ("vae", "text", "latents", "prompts"), "unet.pt"),
+    "polish": Stage(lambda options: launch(vae.polish, options), ("scenes", "vae", "latents"), "vae-polished.pt"),
+    "write": Stage(_write, ("vae", "text", "unet")),
+    "evaluate": Stage(_evaluate, ("write",)),
 }
 
 
-def run(options: Options, stages: list[str]) -> None:
+def run(options: Options, names: list[str]) -> None:
     """Run the stages in order, those already done left out."""
-    options.work.mkdir(parents=True, exist_ok=True)
-    for name in stages:
-        work, marker = STAGES[name]
-        if not (marker and (options.work / marker).exists()):
-            work(options)
+    try:
+        options.work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FilesError(f"--out {options.out}: {error}") from None
+    data.check(options)
+    tokenizer.keep(options)
+    for name in names:
+        stage = STAGES[name]
+        if not (stage.done and (options.work / stage.done).exists()):
+            need(options, *stage.needs)
+            stage.work(options)
 
 
 def parse(arguments: list[str] | None = None) -> tuple[Options, list[str]]:
@@ -84,17 +100,18 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, list[str]]:
         "--stages", nargs="*", choices=list(STAGES), default=list(STAGES), help="only these (default: all)"
     )
     for field in fields(Options):
-        flag, note = "--" + field.name.replace("_", "-"), HELP.get(field.name, "of that stage")
-        if field.name == "out":
-            parser.add_argument(flag, type=Path, required=True, help=note)
-        else:
-            parser.add_argument(
-                flag, type=type(field.default), default=field.default, help=f"{note} (default %(default)s)"
-            )
+        add_option(parser, field.name, HELP.get(field.name, "of that stage"))
     read = vars(parser.parse_args(arguments))
     stages = read.pop("stages")
     return Options(**read), stages
 
 
+def main(arguments: list[str] | None = None) -> None:
+    try:
+        run(*parse(arguments))
+    except FilesError as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
-    run(*parse())
+    main()

@@ -6,8 +6,8 @@
 Every variant starts from the same first weights and sees the same number of pictures. Its error is that of the
 predicted v on scenes that no training set holds, at all noise levels alike; its shares are those of `evaluate` on
 prompts that the model card's table does not use. "raw weights" are the recipe's without the moving average. What a
-short run shows is who learns faster, which need not be who ends best. DIR/compare keeps what is done: the same command
-goes on where it was stopped.
+short run shows is who learns faster, which need not be who ends best. DIR/compare keeps what is done, by --steps and
+--n: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from typing import Any
 import torch
 
 from .. import evaluate, language, scenes
-from . import data, text, tokenizer, unet, vae
+from ..arguments import at_least
+from . import data, files, text, tokenizer, unet, vae
 from .loop import Budget, Loop
-from .options import Options
+from .loop import replace as replace_file
+from .options import Options, add_option
 from .pipeline import GUIDANCE_SCALE, STEPS, assemble
 from .variants import VARIANTS, Recipe
 
@@ -42,9 +44,9 @@ Row = dict[str, float]
 Job = tuple[Options, str, int, int]
 
 
-def folder(options: Options, name: str) -> Path:
+def folder(options: Options, name: str, steps: int) -> Path:
     """Where a variant's checkpoint and result are."""
-    return options.out / "compare" / name.replace(" ", "-")
+    return options.out / "compare" / f"{name.replace(' ', '-')}-{steps}"
 
 
 def learn(options: Options, name: str, steps: int) -> tuple[Loop, Any, Any]:
@@ -52,7 +54,7 @@ def learn(options: Options, name: str, steps: int) -> tuple[Loop, Any, Any]:
     recipe = VARIANTS[name]
     own = replace(
         options,
-        out=folder(options, name),
+        out=folder(options, name, steps),
         processes=1,
         unet_batch=options.unet_batch * recipe.batch_factor,
         unet_steps=max(1, steps // recipe.batch_factor),
@@ -98,22 +100,29 @@ def work_on(job: Job) -> dict[str, Row]:
     """One variant's rows, kept in its folder; "recipe" brings "raw weights" along."""
     options, name, steps, count = job
     torch.set_num_threads(1)
-    done = folder(options, name) / "rows.json"
+    done = folder(options, name, steps) / f"rows-{count}.json"
     if not done.exists():
         loop, denoiser, encoder = learn(options, name, steps)
         mean, words = [*loop.averages, encoder][:2]  # an encoder that learnt along has its average, too
         rows = {name: judge(options, mean, words, count)}
         if name == "recipe":
             rows["raw weights"] = judge(options, denoiser, encoder, count)
-        done.write_text(json.dumps(rows), encoding="utf-8")
+        replace_file(done, lambda path: _write(path, rows))
     kept: dict[str, Row] = json.loads(done.read_text(encoding="utf-8"))
     return kept
+
+
+def _write(path: Path, rows: dict[str, Row]) -> None:
+    path.write_text(json.dumps(rows), encoding="utf-8")
 
 
 def compare(options: Options, names: Sequence[str], *, steps: int, count: int) -> dict[str, Row]:
     """{variant: row}; as many at once as the run has processes, one thread each."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+    files.need(options, "vae", "text", "latents", "prompts")
+    data.check(options, files.SETS)
+    tokenizer.keep(options)
     jobs: list[Job] = [(options, name, steps, count) for name in names]
     table: dict[str, Row] = {}
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # of the children, whose bars would overlap
@@ -128,23 +137,27 @@ def _to_stderr() -> None:
     sys.stdout = sys.stderr
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pixwire_server.builtin_model.training.compare", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run, with latents and prompts")
-    parser.add_argument("--steps", type=int, default=600, help="of every variant (default 600)")
-    parser.add_argument("--n", type=int, default=50, help="prompts per suite (default 50)")
-    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
-    for name in ("processes", "scenes", "broad_scenes"):
-        default = getattr(Options, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help="as the run was told")
+    add_option(parser, "out", "folder of the run, with its autoencoder, text encoder, latents and prompts")
+    parser.add_argument("--steps", type=at_least(1), default=600, help="of every variant (default 600)")
+    parser.add_argument("--n", type=at_least(0), default=50, help="prompts per suite (default 50)")
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
+    add_option(parser, "processes", "variants at once, one thread each; one on a GPU")
+    add_option(parser, "device", "cpu or cuda")
+    for name in ("seed", "scenes", "broad_scenes"):
+        add_option(parser, name, "as the run was told")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    args = parser.parse_args()
-    options = Options(args.out, processes=args.processes, scenes=args.scenes, broad_scenes=args.broad_scenes)
-    table = compare(options, args.variants, steps=args.steps, count=args.n)
-    if args.json:
+    read = vars(parser.parse_args(arguments))
+    steps, count, names, as_json = (read.pop(key) for key in ("steps", "n", "variants", "json"))
+    try:
+        table = compare(Options(**read), names, steps=steps, count=count)
+    except files.FilesError as error:
+        sys.exit(f"error: {error}")
+    if as_json:
         print(json.dumps(table, indent=1))
         return
     keys = list(next(iter(table.values()), {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,14 @@ import numpy.typing as npt
 import torch
 
 from .. import scenes
+from .files import FilesError
 from .loop import log, replace
 from .options import Options
 
 CHUNK = 1000
 WILD_SHARE = 0.1
-#: The sets that the denoiser learns from, in this order.
-SETS = ("scenes", "broad")
+#: Of 255, the mean difference of two pictures of one scene at most: versions of Pillow may round otherwise.
+SAME_WITHIN = 1.0
 Job = tuple[int, range, scenes.Mix]
 
 
@@ -76,6 +77,27 @@ def prepare(options: Options) -> None:
             jobs = [(options.seed, chosen[i : i + CHUNK], _mix(name)) for i in range(0, len(chosen), CHUNK)]
             save(options, name, np.concatenate(pool.map(painter, jobs, chunksize=1)))
             log(options, stage="scenes", drawn=name, count=len(chosen))
+
+
+def check(options: Options, names: Sequence[str] = ("scenes", "broad", "fancy")) -> None:
+    """Raise FilesError if scenes that are there already are not those that these options would draw today."""
+    for name in names:
+        file, chosen = options.work / f"{name}.npy", indices(options, name)
+        if not file.exists():
+            continue
+        drawn = load(options, name)
+        if len(drawn) != len(chosen):
+            flag = "--scenes" if name == "scenes" else f"--{name}-scenes"
+            raise FilesError(
+                f"{file} holds {len(drawn)} scenes, {flag} is {len(chosen)}: give the former or another --out"
+            )
+        for i in sorted({0, len(chosen) // 2, len(chosen) - 1}):
+            fresh = draw_chunk((options.seed, chosen[i : i + 1], _mix(name)))[0]
+            if np.abs(fresh.astype(float) - drawn[i]).mean() > SAME_WITHIN:
+                raise FilesError(
+                    f"{file} was drawn with another --seed than {options.seed}, other --scenes, or before scenes.py"
+                    " changed: give what that run was told, or another --out"
+                )
 
 
 def save(options: Options, name: str, pictures: scenes.Pixels) -> None:

@@ -14,16 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import checker, language, scenes
-from . import data, text, tokenizer, unet, vae
-from .options import Options
+from ..arguments import at_least
+from . import data, files, text, tokenizer, unet, vae
+from .loop import autocast
+from .options import Options, add_option
 from .pipeline import GUIDANCE_SCALE, STEPS, assemble
 from .variants import VARIANTS, Recipe
 
@@ -49,27 +51,33 @@ def lesson(options: Options, count: int = SCENES) -> Lesson:
         for i, s in enumerate(every)
         if len(s.things) == 1 and s.background is not None and s.background.kind == "solid"
     ]
+    if len(plain) < 2:
+        raise files.FilesError(f"too few single things on solid backgrounds among --scenes {len(every)}: draw more")
     chosen, rng = plain[:count], random.Random("diagnose")
     specs = [every[i] for i in chosen]
-    return Lesson(specs, [language.phrase(spec, rng) for spec in specs], vae.load_latents(options)[chosen].float())
+    return Lesson(specs, [language.phrase(spec, rng) for spec in specs], files.latents(options)[chosen].float())
 
 
-def learn(recipe: Recipe, told: Lesson, encoder: Any, steps: int, rate: float, tell: Callable[[int], None]) -> Any:
+def learn(
+    options: Options, recipe: Recipe, told: Lesson, encoder: Any, steps: int, rate: float, tell: Callable[[int], None]
+) -> Any:
     """A denoiser that has seen nothing but the lesson."""
     torch.manual_seed(1)
-    denoiser = unet.build(pooled_text=recipe.pooled_text)
+    denoiser = unet.build(pooled_text=recipe.pooled_text).to(options.device)
     alphas = unet.build_scheduler().alphas_cumprod
     optimiser = torch.optim.AdamW(denoiser.parameters(), rate, betas=(0.9, 0.99))
-    words = encoder(tokenizer.encode(tokenizer.build(), [*told.prompts, ""])).last_hidden_state.detach()
+    ids = tokenizer.encode(tokenizer.build(), [*told.prompts, ""]).to(options.device)
+    words = encoder(ids).last_hidden_state.detach()
     rng = torch.Generator().manual_seed(2)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50, (steps - step) / (0.3 * steps))
         chosen = torch.randint(0, len(told.latents), (32,), generator=rng)
         shown = chosen.masked_fill(torch.rand(32, generator=rng) < unet.EMPTY_SHARE, len(told.latents))
-        noised, times, velocity, weight = unet.noise(told.latents[chosen], alphas, rng, recipe)
-        with torch.autocast("cpu", torch.bfloat16):
-            guess = denoiser(noised, times, words[shown], return_dict=False)[0]
+        made = unet.noise(told.latents[chosen], alphas, rng, recipe)
+        noised, times, velocity, weight = (tensor.to(options.device) for tensor in made)
+        with autocast(options):
+            guess = denoiser(noised, times, words[shown.to(options.device)], return_dict=False)[0]
         loss = (weight * (guess.float() - velocity).square().mean((1, 2, 3))).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -96,35 +104,43 @@ def diagnose(
     """{variant: {"own prompt", "another's prompt"}}: shares of pictures with everything right."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+    files.need(options, "vae", "text", "latents")
+    data.check(options, files.SETS)
+    tokenizer.keep(options)
     told, table = lesson(options, scenes), {}
     for name in names:
         recipe = VARIANTS[name]
         torch.manual_seed(3)
         encoder = text.load(options) if recipe.text == "taught" else text.build().eval().requires_grad_(False)
+        encoder = encoder.to(options.device)
         with tqdm(total=steps, desc=name, leave=False) as bar:
-            denoiser = learn(recipe, told, encoder, steps, rate, lambda _, bar=bar: bar.update())  # type: ignore[misc]
+            denoiser = learn(options, recipe, told, encoder, steps, rate, lambda _, bar=bar: bar.update())  # type: ignore[misc]
         table[name] = {
             "own prompt": drawn_right(options, encoder, denoiser, told, 0),
-            "another's prompt": drawn_right(options, encoder, denoiser, told, 17),
+            "another's prompt": drawn_right(options, encoder, denoiser, told, 17 % len(told.specs) or 1),
         }
     return table
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pixwire_server.builtin_model.training.diagnose", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run, with its autoencoder and latents")
-    parser.add_argument("--steps", type=int, default=600, help="of every variant (default 600)")
-    parser.add_argument("--variants", nargs="*", choices=DIAGNOSED, default=DIAGNOSED, help="default: all")
-    parser.add_argument("--scenes", type=int, default=Options.scenes, help="as the run was told")
-    parser.add_argument("--broad-scenes", type=int, default=Options.broad_scenes, help="as the run was told")
+    add_option(parser, "out", "folder of the run, with its autoencoder, text encoder and latents")
+    parser.add_argument("--steps", type=at_least(1), default=600, help="of every variant (default 600)")
+    parser.add_argument("--variants", nargs="+", choices=DIAGNOSED, default=DIAGNOSED, help="default: all")
+    add_option(parser, "device", "cpu or cuda")
+    for name in ("seed", "scenes", "broad_scenes"):
+        add_option(parser, name, "as the run was told")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    args = parser.parse_args()
-    options = Options(args.out, scenes=args.scenes, broad_scenes=args.broad_scenes)
-    table = diagnose(options, args.variants, steps=args.steps)
-    if args.json:
+    read = vars(parser.parse_args(arguments))
+    steps, names, as_json = (read.pop(key) for key in ("steps", "variants", "json"))
+    try:
+        table = diagnose(Options(**read), names, steps=steps)
+    except files.FilesError as error:
+        sys.exit(f"error: {error}")
+    if as_json:
         print(json.dumps(table, indent=1))
         return
     print(f"{'':16s}{'own prompt':>12s}{'another':>12s}")

@@ -92,7 +92,7 @@ class Loop:
         self._report(loss=loss.item(), **trace)
 
     def _share_gradients(self) -> None:
-        done = max(self.step_count / self.budget.steps, self.seconds / max(1e-9, self.budget.minutes * 60))
+        done = self._done(self.seconds)
         if dist.is_initialized():
             grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self._live]
             flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([done])])
@@ -101,7 +101,11 @@ class Loop:
             for p, g in zip(self._live, torch.split(flat[:-1], [p.numel() for p in self._live]), strict=True):
                 p.grad = g.view_as(p)
             done = flat[-1].item()
-        self.progress = min(1.0, done)
+        self.progress = done
+
+    def _done(self, seconds: float) -> float:
+        """The share of the budget that is used up."""
+        return min(1.0, max(self.step_count / self.budget.steps, seconds / max(1e-9, self.budget.minutes * 60)))
 
     def _report(self, **trace: float) -> None:
         for key, value in trace.items():
@@ -141,6 +145,7 @@ class Loop:
                 module.load_state_dict(weights)
         self.optimiser.load_state_dict(state["optimiser"])
         self.step_count, self._spent = state["step"], state["seconds"]
+        self.progress = self._done(self._spent)  # without the time since: every process must find the same
         if is_main():
             log(self.options, stage=self.stage, resumed_at=self.step_count)
 
@@ -180,7 +185,7 @@ def log(options: Options, **fields: Any) -> None:
 
 def autocast(options: Options) -> torch.autocast:
     """bfloat16 where it pays: convolutions and matrix products."""
-    return torch.autocast(options.device, torch.bfloat16)
+    return torch.autocast(torch.device(options.device).type, torch.bfloat16)
 
 
 def launch(stage: Callable[[Options], None], options: Options) -> None:
@@ -196,7 +201,9 @@ def launch(stage: Callable[[Options], None], options: Options) -> None:
 
 def _worker(index: int, stage: Callable[[Options], None], options: Options, meeting: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=index, world_size=options.workers)
+    # not a file:// address, which loses the first folder of a relative path
+    store = dist.FileStore(str(meeting), options.workers)  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=index, world_size=options.workers)
     stage(options)
     dist.barrier()
     dist.destroy_process_group()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..arguments import at_least, no_less_than_0
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,27 @@ class Options:
     def pipeline(self) -> Path:
         """The diffusers folder."""
         return self.out / "pipeline"
+
+
+def device(text: str) -> str:
+    """An argparse type: a device that torch can compute on here."""
+    try:
+        torch.zeros(1, device=text).item()
+    except Exception as error:  # by device and build an AssertionError, a RuntimeError, a NotImplementedError
+        reason = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"torch cannot compute on {text!r} here: {reason}") from None
+    return text
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, note: str) -> None:
+    """The argument of the option of that name, --broad-scenes for broad_scenes."""
+    flag, default = "--" + name.replace("_", "-"), {field.name: field.default for field in fields(Options)}[name]
+    if name == "out":
+        parser.add_argument(flag, type=Path, required=True, help=note)
+        return
+    reads: dict[type, Any] = {
+        int: at_least(0 if name in ("seed", "evaluate") else 1),
+        float: no_less_than_0,
+        str: device,
+    }
+    parser.add_argument(flag, type=reads[type(default)], default=default, help=f"{note} (default %(default)s)")

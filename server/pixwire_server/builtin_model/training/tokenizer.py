@@ -12,6 +12,9 @@ import torch
 from transformers import CLIPTokenizer
 
 from .. import language
+from .files import FilesError
+from .loop import replace
+from .options import Options
 
 MAX_TOKENS = 40
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -62,6 +65,24 @@ def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
 
 
+def keep(options: Options) -> None:
+    """Note the vocabulary of a run that begins, in work/vocab.json; raise FilesError if it began with another one.
+
+    Any change of language.py may number the tokens anew, and what has been learnt would no longer fit them.
+    """
+    file = options.work / "vocab.json"
+    if not file.exists():
+        replace(file, _write_vocabulary)
+    elif json.loads(file.read_text(encoding="utf-8")) != vocabulary()[0]:
+        raise FilesError(
+            f"{file} is not of the tokens that language.py makes now: undo its changes or give another --out"
+        )
+
+
+def _write_vocabulary(file: Path) -> None:
+    file.write_text(json.dumps(vocabulary()[0], ensure_ascii=False), encoding="utf-8")
+
+
 def build() -> CLIPTokenizer:
     """The tokenizer of :func:`vocabulary`."""
     vocab, merges = vocabulary()
@@ -71,10 +92,9 @@ def build() -> CLIPTokenizer:
 
 def save(folder: Path) -> None:
     """Write the tokenizer with the plain vocab.json and merges.txt beside tokenizer.json, for older readers."""
-    vocab, merges = vocabulary()
     build().save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
-    lines = "\n".join(" ".join(pair) for pair in merges)
+    _write_vocabulary(folder / "vocab.json")
+    lines = "\n".join(" ".join(pair) for pair in vocabulary()[1])
     (folder / "merges.txt").write_text(f"#version: 0.2\n{lines}\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from .. import language
-from . import data, vae
+from . import data, files
 from . import text as text_stage
 from . import tokenizer as tokens
 from .loop import Budget, Loop, autocast, is_main, log, rank, replace
@@ -28,9 +28,13 @@ EMPTY_SHARE = 0.1
 
 
 def build(*, pooled_text: bool = True) -> Any:
-    """A new denoiser; without ``pooled_text`` the text reaches it by cross-attention only."""
+    """A new denoiser; without ``pooled_text`` the text reaches it by cross-attention only.
+
+    The same seed gives both kinds the same first weights, but for those that only one has.
+    """
+    full = {} if pooled_text else build().state_dict()
     pooled = {"addition_embed_type": "text", "addition_embed_type_num_heads": 4} if pooled_text else {}
-    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
+    denoiser: Any = UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -44,6 +48,9 @@ def build(*, pooled_text: bool = True) -> Any:
         resnet_time_scale_shift="scale_shift",
         **pooled,
     )
+    if not pooled_text:
+        denoiser.load_state_dict({key: full[key] for key in denoiser.state_dict()})
+    return denoiser
 
 
 def build_scheduler() -> Any:
@@ -64,7 +71,7 @@ def build_scheduler() -> Any:
 def encode_prompts(options: Options) -> None:
     """Word every training scene WORDINGS times: work/prompts-<set>.pt, int16 (scenes, WORDINGS, MAX_TOKENS)."""
     tokenizer = tokens.build()
-    for name in data.SETS:
+    for name in files.SETS:
         target = options.work / f"prompts-{name}.pt"
         if not target.exists():
             rng = random.Random(f"words/{options.seed}/{name}")
@@ -93,9 +100,7 @@ class Batches:
 
     def __init__(self, options: Options, size: int, step: int, recipe: Recipe = RECIPE) -> None:
         self.recipe = recipe
-        self.latents = vae.load_latents(options)
-        files = [options.work / f"prompts-{name}.pt" for name in data.SETS]
-        self.prompts = torch.cat([torch.load(file, weights_only=True) for file in files])
+        self.latents, self.prompts = files.latents(options), files.prompts(options)
         self.easy = options.scenes
         self.empty = tokens.encode(tokens.build(), [""])[0]
         self.alphas = build_scheduler().alphas_cumprod

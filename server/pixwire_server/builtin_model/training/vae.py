@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from .. import scenes
-from . import data
+from . import data, files
 from .loop import Budget, Loop, autocast, is_main, log, rank, replace
 from .options import Options
 
@@ -122,22 +122,13 @@ def normalise(vae: Any, latents: torch.Tensor) -> None:
 
 def encode_training_set(options: Options) -> None:
     """Write the latents of all training scenes to work/latents-<set>-<process>.pt, each process its share."""
-    for name in data.SETS:
+    for name in files.SETS:
         target = options.work / f"latents-{name}-{rank()}.pt"
         if not target.exists():
             pictures = data.load(options, name)
             share = -(-len(pictures) // options.workers)
             latents = encode(load(options), pictures[rank() * share : (rank() + 1) * share], options)
             replace(target, lambda p, part=latents: torch.save(part, p))  # type: ignore[misc]
-
-
-def load_latents(options: Options) -> torch.Tensor:
-    """The latents of all sets, one after the other."""
-    files = [options.work / f"latents-{name}-{i}.pt" for name in data.SETS for i in range(options.workers)]
-    latents = torch.cat([torch.load(file, weights_only=True) for file in files])
-    if len(latents) != options.scenes + options.broad_scenes:
-        raise ValueError(f"{options.work} holds latents of another number of scenes or processes: delete latents-*.pt")
-    return latents
 
 
 def polish(options: Options) -> None:
@@ -151,7 +142,7 @@ def polish(options: Options) -> None:
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     loop = Loop("polish", [vae.post_quant_conv, vae.decoder], budget, options)
-    easy, broad, latents = data.load(options, "scenes"), data.load(options, "broad"), load_latents(options)
+    easy, broad, latents = data.load(options, "scenes"), data.load(options, "broad"), files.latents(options)
     rng = np.random.default_rng([options.seed, 2, rank(), loop.step_count])
     size = max(2, options.vae_batch // options.workers)
     while loop.running:

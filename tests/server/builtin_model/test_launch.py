@@ -1,0 +1,48 @@
+"""Several processes train as one."""
+
+import importlib
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixwire_server.builtin_model.training.loop import Budget, Loop, launch
+from pixwire_server.builtin_model.training.options import Options
+
+STAGE = """
+import torch
+from pixwire_server.builtin_model.training.loop import Budget, Loop, rank
+
+def train(options):
+    torch.manual_seed(0)
+    module = torch.nn.Linear(2, 1)
+    loop = Loop("toy", [module], Budget(10, 3, 0.1), options)
+    while loop.running:
+        loop.step(module(torch.full((1, 2), 1.0 + rank())).square().mean())
+    torch.save(module.state_dict(), options.work / f"weights-{rank()}.pt")
+"""
+
+
+def test_two_processes_in_a_relative_folder_learn_what_one_learns_from_both_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stage_of_two.py").write_text(STAGE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)  # which the processes take over
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # launch sets it for good
+    options = Options(Path("a/run"), processes=2)
+    options.work.mkdir(parents=True)
+    launch(importlib.import_module("stage_of_two").train, options)
+    assert not multiprocessing.active_children()
+    first, second = (torch.load(options.work / f"weights-{rank}.pt", weights_only=True) for rank in range(2))
+
+    torch.manual_seed(0)
+    module = torch.nn.Linear(2, 1)
+    loop = Loop("alone", [module], Budget(10, 3, 0.1), options)
+    while loop.running:
+        loop.step(module(torch.tensor([[1.0, 1.0], [2.0, 2.0]])).square().mean())
+    for key, weights in module.state_dict().items():
+        assert torch.equal(first[key], second[key])
+        assert torch.allclose(first[key], weights)
+    assert not torch.equal(torch.nn.init.zeros_(module.weight), first["weight"])
