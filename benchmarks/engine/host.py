@@ -7,6 +7,7 @@ engine parking, keys, joining, dividing, the greenlets and every request's own s
 cannot be left out, one joined call a step and a scheduler for every request, as in a loop written for one model.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ class NoWork:
     def __init__(self, model: models.Model) -> None:
         self._forward = model.denoiser.forward
         self._known: dict[torch.Size, Any] = {}
+        functools.update_wrapper(self, self._forward)  # the engine reads its arguments' names: else nothing is joined
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = [*args, kwargs.get("sample"), kwargs.get("hidden_states")]

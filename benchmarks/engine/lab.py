@@ -20,6 +20,7 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.record import command
+from pixwire_server.engine.device import is_out_of_memory
 from pixwire_server.engine.hub import Hub
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import Request, StepMoment
@@ -105,7 +106,7 @@ class Peaks:
 
 def out_of_memory(device: str, what: str, error: RuntimeError) -> None:
     """Say what did not fit, so that the others can go on. Raises the error when it is another one."""
-    if not isinstance(error, torch.OutOfMemoryError):
+    if not is_out_of_memory(error):
         raise error
     error.__traceback__ = None  # it holds the tensors that did fit
     release(device)

@@ -7,6 +7,7 @@ So many equal requests of one image run through the hub from start to end, decod
 during which no pass runs, from the end of one to the start of the next (CUDA: on the device, by events).
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class Gaps:
         self._marks: list[tuple[Any, Any]] = []
         forward = module.forward
 
+        @functools.wraps(forward)  # the engine reads the names of its arguments: calls without them are not joined
         def marked(*args: Any, **kwargs: Any) -> Any:
             start = self._mark()
             answer = forward(*args, **kwargs)

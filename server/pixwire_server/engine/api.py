@@ -13,6 +13,8 @@ from pixwire_server.engine.settings import ModelSettings as ModelSettings
 
 EXIT_REFUSED = 78
 """Exit status of a child whose model or configuration can never work: starting it again is pointless."""
+EXIT_FAILED = 70
+"""Exit status of a child that cannot go on, or whose models could not be loaded this time; the next one may."""
 
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", "image/avif", "image/x-rgb8")
 """What images can be made as. `image/x-rgb8` is raw: 3 bytes a pixel, rows from the top, no padding."""
@@ -271,7 +273,9 @@ class ModelRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No model can ever be served (the reason is for the operator); the child exits with `EXIT_REFUSED`."""
+    """No model can be served (the reason is for the operator); the child exits with `EXIT_REFUSED` if that can never
+    change, else with `EXIT_FAILED`.
+    """
 
     message: str
 

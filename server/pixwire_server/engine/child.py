@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pixwire_server.engine import cost_file
 from pixwire_server.engine.api import (
+    EXIT_FAILED,
     EXIT_REFUSED,
     Command,
     EngineConfig,
@@ -30,7 +31,7 @@ from pixwire_server.engine.api import (
     Shutdown,
 )
 from pixwire_server.engine.codec import config_from_json
-from pixwire_server.engine.folder import ModelRefusedError, check_folders
+from pixwire_server.engine.folder import LoadFailedError, ModelRefusedError, check_folders
 from pixwire_server.engine.link import Decoder, encode
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _serve(link: Link, config: EngineConfig) -> int:
     try:
         check_folders(config.models)
         # Late imports: torch takes seconds, and by now signals, reader and the folders are taken care of.
+        from pixwire_server.engine import library
         from pixwire_server.engine.loader import quiet_libraries
         from pixwire_server.engine.models import Models
         from pixwire_server.engine.service import Service
@@ -141,17 +143,22 @@ def _serve(link: Link, config: EngineConfig) -> int:
         quiet_libraries()
         os.nice(config.niceness)
         _set_threads(config)
-        models = Models(budget=config.memory_budget, cache_dir=config.cache_dir, emit=link.emit, wake=link.wake)
+        budget = config.memory_budget or library.memory(config.models)
+        models = Models(budget=budget, cache_dir=config.cache_dir, emit=link.emit, wake=link.wake)
         infos = models.begin(config)
-    except ModelRefusedError as error:
+    except (ModelRefusedError, LoadFailedError) as error:
         log.error("%s", error)
         link.emit(Refused(str(error)))
-        return EXIT_REFUSED
+        return EXIT_REFUSED if isinstance(error, ModelRefusedError) else EXIT_FAILED
     costs = cost_file.load(config)
     service = Service(models, link.emit, max_rows=config.max_rows, exact=config.exact, costs=costs, wake=link.wake)
     log.info("%d models, %s mode", len(infos), "exact" if config.exact else "fast")
     link.emit(Ready(infos))
-    _loop(link, service, Pulse(link.emit))
+    try:
+        _loop(link, service, Pulse(link.emit))
+    except Exception:  # nothing that a task could have caused: the device is lost, or this program is wrong
+        log.exception("the engine cannot go on")
+        return EXIT_FAILED
     return 0
 
 

@@ -18,7 +18,7 @@ class NotRowsError(Exception):
 def gather(calls: Sequence[Call]) -> dict[str, Any]:
     """One set of arguments for all calls (equal keys, in this order)."""
     first = calls[0]
-    device = next((v.device for v in first.arguments.values() if isinstance(v, torch.Tensor) and v.ndim > 1), None)
+    device = _device(first.arguments)
     joined: dict[str, Any] = {}
     for name, rule in first.signature.rules.items():
         values = [call.arguments[name] for call in calls]
@@ -33,6 +33,15 @@ def gather(calls: Sequence[Call]) -> dict[str, Any]:
         else:
             joined[name] = _JOIN[rule](values)
     return joined
+
+
+def _device(arguments: Mapping[str, Any]) -> torch.device | None:
+    """Where the module computes: where its latents are, be they a tensor or a list of them."""
+    for value in arguments.values():
+        one = value[0] if isinstance(value, list) and value else value
+        if isinstance(one, torch.Tensor) and one.ndim > 1:
+            return one.device
+    return None
 
 
 def _join_rows(values: Sequence[torch.Tensor]) -> torch.Tensor:

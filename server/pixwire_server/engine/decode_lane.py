@@ -46,7 +46,8 @@ class DecodeLane:
             yield
         for request in requests:
             request.stream = None
-        if any(request.parked is not None for request in requests):
+        if any(request.parked is not None or request.error is not None for request in requests):
+            # Nobody waits for what a failed one left under way here, and its model may go.
             main.wait_stream(side)
 
     def _stream(self, device: torch.device) -> Any:

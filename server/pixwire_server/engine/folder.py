@@ -29,6 +29,10 @@ class ModelRefusedError(Exception):
     """This model folder cannot be served; the text tells the operator why and what would help."""
 
 
+class LoadFailedError(Exception):
+    """No model could be loaded, for reasons that may be gone at the next start: the GPU's memory is full, for one."""
+
+
 def check_folders(models: Iterable[ModelSettings]) -> None:
     """Raise ModelRefusedError when none of these folders is safe to load; the others are refused one by one later."""
     problems = []

@@ -18,12 +18,13 @@ import torch
 from greenlet import greenlet  # type: ignore[import-untyped]  # it ships none
 
 from pixwire_server.engine.decode_lane import DecodeLane
+from pixwire_server.engine.device import without_locals
 from pixwire_server.engine.encode_cache import EncodeCache
 from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.request import ENDED, Call, Request, RequestCancelled, StepMoment
 from pixwire_server.engine.stopwatch import Stopwatch
 from pixwire_server.engine.tally import Tally
-from pixwire_server.engine.view import make_view
+from pixwire_server.engine.view import make_view, take_apart
 from pixwire_server.scheduling.composition import DECODE, ENCODE, Streak, Waiting, choose
 from pixwire_server.scheduling.ranking import level
 
@@ -147,6 +148,8 @@ class Hub:
         """After control came back: has the request ended?"""
         if not thread.dead:
             return
+        if request.error is not None:
+            without_locals(request.error)
         del self._residents[request.handle]
         request.clock.enter(ENDED)
         request.end()
@@ -155,6 +158,7 @@ class Hub:
 
     def _run(self, request: Request) -> None:
         """The body of a request's greenlet."""
+        view = None
         try:
             view = make_view(
                 self._pipeline if request.pipeline is None else request.pipeline,
@@ -169,6 +173,8 @@ class Hub:
             request.cancelled = True
         except Exception as error:
             request.error = error
+        finally:
+            take_apart(view)
 
     def _park(self, call: Call) -> Any:
         """Called in a request's greenlet: wait for the hub to run `call`; return its result or raise its error."""

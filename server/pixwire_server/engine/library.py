@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -21,9 +22,11 @@ def adapters(settings: ModelSettings) -> dict[str, str]:
     return {}
 
 
-def memory() -> int:
-    """Bytes that models may have together by default: a share of the GPU's memory, or of the machine's."""
-    if torch.cuda.is_available():
+def memory(models: Iterable[ModelSettings] = ()) -> int:
+    """Bytes that models may have together by default: a share of the GPU's memory if one of `models` may be there, or
+    of the machine's. Models for the CPU alone do not touch the GPU: it may be somebody else's.
+    """
+    if any(model.device != "cpu" for model in models) and torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1] * SHARE)
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

@@ -14,6 +14,7 @@ import torch
 from pixwire_server.engine import style, tuning, weights
 from pixwire_server.engine.api import ModelCard, ModelSettings
 from pixwire_server.engine.card import call_settings, check_pipeline, check_pipeline_class, describe
+from pixwire_server.engine.device import is_out_of_memory
 from pixwire_server.engine.families import Task
 from pixwire_server.engine.folder import INDEX, ModelRefusedError, check_folder, left_out
 from pixwire_server.engine.gate import Gate, open_while_reading
@@ -51,9 +52,11 @@ def load(settings: ModelSettings, gate: Gate | None = None) -> LoadedModel:
     with gate:
         pipeline = _from_pretrained(folder, index, dtype, gate)
         check_pipeline(pipeline)
+        tuning.check(settings)
         with gate.open():
+            tuning.quantize(pipeline, settings, dtype)  # first, or the device would have to hold the wide weights once
             _prepare(pipeline, device, settings.offload)
-        tuning.apply(pipeline, settings, device, dtype)
+        tuning.apply(pipeline, settings, device)
         look = style.load(pipeline, folder)
         found = variants(pipeline, look, call_settings(pipeline, folder))
         described = describe(pipeline, found, folder, str(dtype).removeprefix("torch."))
@@ -79,7 +82,10 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelRefusedError("device = cuda: torch finds no CUDA device here; use device = cpu or auto")
+        built = torch.version.cuda is not None
+        why = "torch finds no CUDA device here" if built else f"torch {torch.__version__} is built without CUDA"
+        remedy = "" if built else "install a build of torch with CUDA, or "
+        raise ModelRefusedError(f"device = cuda: {why}; {remedy}use device = cpu or auto")
     if wanted not in {"cpu", "cuda"}:
         raise ModelRefusedError(f"device = {wanted!r} must be auto, cpu or cuda")
     return torch.device(wanted)
@@ -90,7 +96,7 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         if device.type == "cpu":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if wanted not in _DTYPES:
         raise ModelRefusedError(f"dtype = {wanted!r} must be auto, {', '.join(_DTYPES)}")
     return _DTYPES[wanted]
@@ -139,8 +145,8 @@ def reasons(folder: Path, name: str) -> Iterator[None]:
     except ModelRefusedError:
         raise
     except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise  # another time it may do
         raise ModelRefusedError(f"{folder} cannot be loaded as {name}: {type(error).__name__}: {error}") from error
 
 

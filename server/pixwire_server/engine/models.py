@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixwire_server.engine import library, loader
+from pixwire_server.engine import device, library, loader
 from pixwire_server.engine.adapters import AdapterError, Adapters
 from pixwire_server.engine.api import (
     Adapter,
@@ -27,12 +27,12 @@ from pixwire_server.engine.api import (
     ModelState,
     Report,
 )
-from pixwire_server.engine.folder import ModelRefusedError, check_folder, own_name
+from pixwire_server.engine.folder import LoadFailedError, ModelRefusedError, check_folder, own_name
 from pixwire_server.engine.gate import Gate
 from pixwire_server.engine.loader import LoadedModel
 from pixwire_server.engine.probe import CardCache, probe, remember
 from pixwire_server.engine.room import Held, make_room
-from pixwire_server.engine.worker import Worker, free_memory
+from pixwire_server.engine.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,8 @@ class Models:
         self._rescan_at = 0.0
         self._dirty = False
         self._begun = False
+        self._hopeless = True
+        """Whether every failure so far lies in the models themselves."""
 
     @classmethod
     def holding(cls, *loaded: LoadedModel, **options: Any) -> "Models":
@@ -123,7 +125,7 @@ class Models:
     def begin(self, config: EngineConfig) -> tuple[ModelInfo, ...]:
         """Look at all models and load the default one; the pinned ones follow by and by. Blocks.
 
-        Raises ModelRefusedError when none of them can ever be served.
+        Raises ModelRefusedError when none of them can ever be served, LoadFailedError when none can be loaded now.
         """
         for settings in config.models:
             model = self._new(settings)
@@ -137,7 +139,7 @@ class Models:
             self._look(first, lambda: self._keep(first, self._load(first.settings, self.gate)))
         failed = [model.message for model in self._models.values() if model.state == ModelState.FAILED]
         if failed and len(failed) == len(self._models):
-            raise ModelRefusedError("; ".join(failed))
+            raise (ModelRefusedError if self._hopeless else LoadFailedError)("; ".join(failed))
         for model in self._models.values():
             if model.state == ModelState.AVAILABLE and (model.settings.pinned or model.card is None):
                 self.want(model)
@@ -361,11 +363,11 @@ class Models:
 
     def _arrived(self, model: Model, outcome: Any) -> None:
         self._loading = None
-        if model.gone:
-            self.worker.run(free_memory)
-        elif isinstance(outcome, Exception):
+        if model.gone or isinstance(outcome, Exception):
+            self.worker.run(device.free_memory)
+        if isinstance(outcome, Exception) and not model.gone:
             self._fail(model, outcome)
-        else:
+        elif not model.gone:
             self._keep(model, outcome)
             room = make_room([held for held in self._held() if held.name != model.name], model.bytes, self._budget)
             for name in room.evict if room is not None else ():
@@ -394,10 +396,14 @@ class Models:
         else:
             log.info("%s is unloaded", model.name)
             self._change(model, ModelState.LOADING if model in self._wanted else ModelState.AVAILABLE)
-        self.worker.run(free_memory)
+        self.worker.run(device.free_memory)
 
     def _fail(self, model: Model, error: Exception) -> None:
+        """Note why it cannot be loaded. Raises the error after which no model can: the process has to be another."""
         refused = isinstance(error, ModelRefusedError)
+        if not refused and device.is_lost():
+            raise error
+        self._hopeless = self._hopeless and refused
         model.message = str(error) if refused else f"{model.settings.path}: {type(error).__name__}: {error}"
         log.error("%s cannot be loaded: %s", model.name, model.message, exc_info=None if refused else error)
         self._change(model, ModelState.FAILED)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from pixwire_server.engine import collate
+from pixwire_server.engine.device import free_memory, is_out_of_memory
 from pixwire_server.engine.exactness import CANONICAL_ROWS, Exactness
 from pixwire_server.engine.request import TURN, Call
 from pixwire_server.engine.stopwatch import Stopwatch
@@ -29,13 +31,6 @@ VAE_CELLS: Mapping[str, int] = {DECODE: 64 * 64, ENCODE: 512 * 512}
 a shared pass saves next to nothing and its memory grows to gigabytes; small images gain from sharing."""
 
 _REMEMBERED = 1024
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device or the host ran out of memory (on the host torch says so in a plain RuntimeError)."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 Seen = Callable[[Call, Sequence[Call], int, Stopwatch], None]
@@ -121,8 +116,7 @@ class PassRunner:
 
     def _lower_cap(self, call: Call, cap: int) -> None:
         _remember(self._learned, call.signature.key, cap)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         log.warning(
             "out of memory in %s: its passes have at most %d rows from now on%s",
             call.name,
@@ -173,6 +167,11 @@ class PassRunner:
 
     def _compute(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         """The real call alone."""
+        answer = self._answer(call, arguments)
+        # A model compiled with CUDA graphs writes its next answer where this one is: nobody may keep that.
+        return _copied(answer) if self._fills(call) else answer
+
+    def _answer(self, call: Call, arguments: Mapping[str, Any]) -> Any:
         if not self.exact:
             return call.run(**arguments)
         arguments = collate.contiguous(arguments)
@@ -234,10 +233,13 @@ def _may_be_tiled(call: Call) -> bool:
 
 def _tile(call: Call) -> None:
     """From now on the VAE works on tiles: seams are blended, so large pictures differ a little from earlier ones."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     call.run.__self__.enable_tiling()  # type: ignore[attr-defined]  # a bound method, see `_may_be_tiled`
     log.warning("out of memory in %s: the VAE works on tiles from now on; large images can differ", call.name)
+
+
+def _copied(answer: Any) -> Any:
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, answer)
 
 
 def _within(group: Sequence[Call], start: int, end: int) -> list[Call]:

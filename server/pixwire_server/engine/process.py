@@ -46,8 +46,8 @@ OnExit = Callable[[int], None]
 class EngineProcess(asyncio.BufferedProtocol):
     """One engine child. Not reusable: make a new one for a new child.
 
-    The child has reported nothing until `Ready` (or `Refused`, then it exits with `api.EXIT_REFUSED`); commands sent
-    earlier wait in the socket.
+    The child has reported nothing until `Ready` (or `Refused`, and then exits); commands sent earlier wait in the
+    socket.
     """
 
     def __init__(self) -> None:

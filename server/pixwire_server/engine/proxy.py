@@ -112,7 +112,13 @@ class ModuleProxy:
         return [overlay for overlay in self._request.overlays if overlay.model is self._module]
 
     def _on_module_device(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Timesteps are kept on the CPU (see `view`); where calls are joined that is seen to, here nobody else does."""
+        """Timesteps are kept on the CPU (see `view`); where calls are joined that is seen to, here nobody else does.
+
+        Hooks (offload) bring the arguments themselves to where they compute; until then the module is elsewhere, or
+        nowhere (meta).
+        """
+        if hasattr(self._module, "_hf_hook"):
+            return arguments
         device = getattr(self._module, "device", None)
         return {
             name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in arguments.items()

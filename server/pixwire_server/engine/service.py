@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pixwire_server.engine import arguments, delivery, inputs, tuning
+from pixwire_server.engine import arguments, delivery, device, inputs, tuning
 from pixwire_server.engine.adapters import AdapterError, Adapters
 from pixwire_server.engine.api import (
     Adapter,
@@ -36,7 +36,7 @@ from pixwire_server.engine.api import (
 from pixwire_server.engine.hub import Hub
 from pixwire_server.engine.loader import LoadedModel
 from pixwire_server.engine.models import Model, Models, ModelUnavailableError
-from pixwire_server.engine.passes import PassRunner, is_out_of_memory
+from pixwire_server.engine.passes import PassRunner
 from pixwire_server.engine.preview_desk import PreviewDesk
 from pixwire_server.engine.request import Request, StepMoment
 from pixwire_server.engine.tally import Tally
@@ -86,7 +86,8 @@ class _Opened:
 class Service:
     """The models, their hub and the image pool.
 
-    A task is in one of three places: `_waiting` for its model, `_opening` its inputs, or in the hub (`_jobs`).
+    A task is in one of three places: `_waiting` for its model, `_opening` its inputs, or in the hub (`_jobs`). After
+    that its images are read in the pool, and its model stays until they are (`_delivered`).
     `emit` is called from the engine thread and from the pool; `wake` from the pool when there is work for `tick`.
     """
 
@@ -111,6 +112,8 @@ class Service:
         self._opening: dict[int, _Job] = {}
         self._jobs: dict[int, _Job] = {}
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
+        self._delivered: queue.SimpleQueue[Model] = queue.SimpleQueue()
+        self._lost: Exception | None = None
         self._previews = PreviewDesk(self._pool, emit)
         self._commands: Mapping[type[Any], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -130,15 +133,19 @@ class Service:
 
     def tick(self) -> bool:
         """Take in models that are loaded and tasks whose inputs are read, then run one forward pass; False when there
-        is nothing to do.
+        is nothing to do. Raises the error after which the device answers this process no more.
         """
         with self._models.gate:
             now = time.monotonic()
+            while not self._delivered.empty():
+                self._models.release(self._delivered.get())
             self._models.tick(now)
             while not self._opened.empty():
                 self._open(self._opened.get())
             busy = self.hub.tick()
             report = self.tally.report(now, idle=not busy)
+        if self._lost is not None:
+            raise self._lost
         if report is not None:
             self._emit(report)
         return busy
@@ -271,17 +278,24 @@ class Service:
         """Report the end, or hand the images to the pool, which does."""
         job = self._jobs.pop(request.handle)
         job.lora.release(job.adapters)
-        self._models.release(job.model)
         self._previews.forget(request.handle)
+        if not request.cancelled and request.error is None:
+            self._pool.submit(self._deliver, [job, request])
+            return
+        self._models.release(job.model)
         if request.cancelled:
             self._emit(Cancelled(request.handle, request.step, _stats(request, 0.0)))
         elif request.error is not None:
             self._fail(request.handle, request.error)
-        else:
-            self._pool.submit(self._deliver, job, request)
 
     def _fail(self, handle: int, error: Exception) -> None:
-        kind = FailureKind.OUT_OF_MEMORY if is_out_of_memory(error) else FailureKind.PIPELINE_ERROR
+        """Report it, unless the device is lost: then the task did not end, and the next engine may do it."""
+        if device.is_lost():
+            log.critical("task %d met a device that answers this process no more: %s", handle, error)
+            self._lost = error
+            self._wake()
+            return
+        kind = FailureKind.OUT_OF_MEMORY if device.is_out_of_memory(error) else FailureKind.PIPELINE_ERROR
         log.error("task %d failed (%s)", handle, kind, exc_info=error)
         self._emit(Failed(handle, kind, f"{type(error).__name__}: {error}"[:MAX_MESSAGE]))
 
@@ -295,7 +309,18 @@ class Service:
         self._opened.put(_Opened(job, pictures))
         self._wake()
 
-    def _deliver(self, job: _Job, request: Request) -> None:
+    def _deliver(self, ended: list[Any]) -> None:
+        """Make the files of a job and its request, then give the model back. By then nothing here refers to it, or
+        its memory could not be freed for another; and a GPU is not at its picture any more.
+        """
+        model = ended[0].model
+        self._make_files(ended)
+        self._delivered.put(model)
+        self._wake()
+
+    def _make_files(self, ended: list[Any]) -> None:
+        job, request = ended
+        ended.clear()
         task = job.task
         try:
             start = time.perf_counter()

@@ -17,22 +17,30 @@ BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of a pass of a compiled model: it is compiled once for each of them, not for every number."""
 
 
-def apply(pipeline: Any, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> None:
-    """Set a loaded pipeline up as configured. Raises ModelRefusedError for what it or this machine cannot do."""
+def check(settings: ModelSettings) -> None:
+    """Raise ModelRefusedError for a value that does not exist."""
     for name, allowed in CHOICES.items():
         value = getattr(settings, name)
         if value not in allowed:
             raise ModelRefusedError(f"{name} = {value!r} must be one of {', '.join(allowed)}")
+
+
+def quantize(pipeline: Any, settings: ModelSettings, dtype: torch.dtype) -> None:
+    """Narrow the weights of the denoiser as configured. Raises ModelRefusedError as `apply`."""
+    if settings.quantization != "none":
+        _QUANTIZE[settings.quantization](denoiser(pipeline), dtype)
+
+
+def apply(pipeline: Any, settings: ModelSettings, device: torch.device) -> None:
+    """Set a loaded pipeline up as configured. Raises ModelRefusedError for what it or this machine cannot do."""
     model = denoiser(pipeline)
     gpu = device.type == "cuda"
     if settings.attention != "auto":
         _attend(model, settings.attention)
     if settings.channels_last == "on" or (settings.channels_last == "auto" and gpu):
         for part in _modules(pipeline, "unet", "vae", "controlnet"):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+            _channels_last(part)
     _set_vae(getattr(pipeline, "vae", None), settings, gpu)
-    if settings.quantization != "none":
-        _QUANTIZE[settings.quantization](model, dtype)
     if settings.offload != "none":
         _offload(pipeline, settings.offload, device)
     if settings.compile != "off":
@@ -58,6 +66,13 @@ def size(pipeline: Any) -> int:
 def _modules(pipeline: Any, *names: str) -> Iterable[torch.nn.Module]:
     found = (getattr(pipeline, name, None) for name in names)
     return [module for module in found if isinstance(module, torch.nn.Module)]
+
+
+def _channels_last(module: torch.nn.Module) -> None:
+    """The weights of 4 dimensions; `Module.to` fails at a VAE of films, whose weights have 5."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _attend(model: Any, backend: str) -> None:

@@ -106,6 +106,23 @@ def make_view(pipeline: Any, request: Request, park: Park, on_step: OnStep, cach
     return view
 
 
+def take_apart(view: Any) -> None:
+    """Break the circles in which the parts of a used view refer to each other and to its request.
+
+    Else its latents and images would stay until the garbage collector comes by, which sees how many objects there are
+    and not that they hold the memory of a GPU.
+    """
+    if view is None:
+        return
+    own = vars(view)
+    for name in CHAINED:
+        take_apart(own.get(name))
+    for part in own.values():
+        if "step" in getattr(part, "__dict__", ()):  # a scheduler with our hooks, so the request's own
+            vars(part).clear()
+    own.clear()
+
+
 def _outside_autocast(park: Park) -> Park:
     """A request that waited inside `autocast` would leave it on for all others: it fails instead."""
 

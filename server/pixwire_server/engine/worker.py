@@ -1,12 +1,11 @@
 """One thread beside the engine loop, for what takes long: its outcomes come back to the loop's own turn."""
 
-import gc
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import torch
+from pixwire_server.engine.device import without_locals
 
 Done = Callable[[Any], None]
 """Gets what the work returned, or the exception it raised."""
@@ -27,7 +26,7 @@ class Worker:
             try:
                 outcome = work()
             except Exception as error:
-                outcome = error
+                outcome = without_locals(error)
             self._outcomes.put((done, outcome))
             self._wake()
 
@@ -49,10 +48,3 @@ class Worker:
     def close(self) -> None:
         """Begin nothing more; what runs ends with the process."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-def free_memory() -> None:
-    """Give back the memory of models nobody refers to any more: their modules refer to each other in circles."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

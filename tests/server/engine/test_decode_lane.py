@@ -91,6 +91,14 @@ def test_a_request_that_goes_on_makes_the_common_stream_wait(cuda: NotedCuda) ->
     assert cuda.told.count("mark in side") == 1
 
 
+def test_what_a_failed_request_left_under_way_is_waited_for(cuda: NotedCuda) -> None:
+    """Nobody reads its images, and the memory of its model may be given away now."""
+    call = _call(1)
+    with DecodeLane().taken([call]):
+        call.request.error = ValueError("no")
+    assert cuda.told[-1] == "main waits for side"
+
+
 def test_there_is_one_stream_for_a_device(cuda: NotedCuda) -> None:
     lane = DecodeLane()
     for handle in (1, 2):

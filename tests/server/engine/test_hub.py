@@ -9,8 +9,8 @@ import torch
 from hub_lab import FAMILIES, STEPS, Lab, distance, plain, run_all
 from torch.utils import _pytree as pytree
 
+from pixwire_server.engine.device import is_out_of_memory
 from pixwire_server.engine.encode_cache import EncodeCache, memo_key
-from pixwire_server.engine.passes import is_out_of_memory
 
 SD15 = FAMILIES["sd15"]
 

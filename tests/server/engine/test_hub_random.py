@@ -15,7 +15,7 @@ from hub_lab import FAMILIES, QUIET, Lab, distance, plain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixwire_server.engine.passes import is_out_of_memory
+from pixwire_server.engine.device import is_out_of_memory
 from pixwire_server.engine.request import NotFiniteError
 
 pytestmark = QUIET

@@ -191,11 +191,22 @@ def test_sizes_follow_the_components(build: Callable[[], Any], multiple: int, si
     assert (card.size_multiple, card.default_width, card.default_height) == (multiple, side, side)
 
 
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("13.0", "torch finds no CUDA device here; use device = cpu"),
+        (None, "is built without CUDA; install a build of torch with CUDA, or use device = cpu"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused(version: str | None, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", version)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ModelRefusedError, match=words):
+        choose_device("cuda")
+
+
 def test_devices_and_types_that_do_not_exist_are_refused() -> None:
-    if not torch.cuda.is_available():
-        assert choose_device("auto").type == "cpu"
-        with pytest.raises(ModelRefusedError, match="no CUDA device"):
-            choose_device("cuda")
     with pytest.raises(ModelRefusedError, match="device = 'tpu'"):
         choose_device("tpu")
     assert choose_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16

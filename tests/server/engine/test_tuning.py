@@ -26,7 +26,10 @@ CPU = torch.device("cpu")
 
 
 def apply(pipeline: Any, **settings: Any) -> Any:
-    tuning.apply(pipeline, ModelSettings("", **settings), CPU, torch.float32)
+    chosen = ModelSettings("", **settings)
+    tuning.check(chosen)
+    tuning.quantize(pipeline, chosen, torch.float32)
+    tuning.apply(pipeline, chosen, CPU)
     return pipeline
 
 
@@ -83,6 +86,15 @@ def test_requests_on_a_model_that_was_set_up_equal_its_plain_pipeline(
     for handle in range(3):
         assert distance(lab.images(handle), plain(pipeline, family.job(handle))) < 1e-4
     assert distance(lab.images(0), untouched) < tolerance
+
+
+def test_a_vae_of_films_bears_channels_last() -> None:
+    """What "auto" chooses on a GPU; weights of 5 dimensions keep their order."""
+    vae = apply(tiny.qwen(), channels_last="on").vae
+    flat = [weight for weight in vae.parameters() if weight.ndim == 4]
+    assert flat
+    assert {weight.ndim for weight in vae.parameters()} >= {4, 5}
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in flat)
 
 
 def test_float8_weights_take_a_quarter_of_the_memory() -> None:
