@@ -2,7 +2,7 @@
 
 from .admin import AdminCommand
 from .clock import Clock
-from .errors import EngineLostError, RequestError, StartupError, incident
+from .errors import EngineLostError, RequestError, StartupError, from_store, incident
 from .events import JobEvent, JobPage, Listener, OpenArtifact, PreviewShown, Progressed, StateChanged, Submitted, Watch
 from .futures import Answer
 from .gauges import DENOISE, Gauges
@@ -39,6 +39,7 @@ __all__ = [
     "Trace",
     "Upload",
     "Watch",
+    "from_store",
     "incident",
     "open_jobs",
 ]

@@ -208,6 +208,9 @@ class Dispatcher:
         self._planner.passed(report.passes)
         for one in report.passes:
             self.gauges.passed(one.id, one.stage, one.rows, one.ms, one.handles, now)
+            for handle in one.handles:
+                if handle not in self._runs:  # passes are told together, so it may have ended before this is heard
+                    self.gauges.left(handle)
 
     def _over(self, run: Run, report: api.Finished | api.Failed | api.Cancelled) -> None:
         now = self._clock.monotonic()

@@ -257,7 +257,7 @@ class CostModel:
                 for rows, seen in sizes.items():
                     for seconds in seen:
                         model.observe(str(stage), Shape(str(name), int(cells)), int(rows), float(seconds))
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ArithmeticError) as error:  # JSON knows 1e400, too
             raise ValueError(f"not a cost model: {error!r}") from error
         model._errors.clear()
         model.observed = 0

@@ -12,6 +12,7 @@ from .errors import (
     StoreFullError,
     StoreOpenError,
     StoreUnavailableError,
+    from_os,
 )
 from .journal import Journal
 from .keeper import Keeper
@@ -58,5 +59,6 @@ __all__ = [
     "StoreFullError",
     "StoreOpenError",
     "StoreUnavailableError",
+    "from_os",
     "open_store",
 ]

@@ -81,4 +81,6 @@ class ArtifactFiles:
         except OSError as error:
             raise from_os(error, "the image cannot be read") from error
         self._kept.keep(etag, file)
+        if not file.current:  # removed meanwhile: nobody may ever ask for it again, and it would keep its room
+            self._kept.drop(etag)
         return file

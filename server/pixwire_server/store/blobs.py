@@ -35,10 +35,13 @@ class BlobFolder:
         self._holds: Counter[str] = Counter()
         self._removing: set[str] = set()
         self._changed = threading.Condition()
+        self._making = threading.Lock()
         try:
             self._temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
             for half in self._temporary.iterdir():
                 half.unlink()  # of a start that was cut short
+            for directory in (self._directory, self._directory.parent):
+                sync_directory(directory)  # a run that was cut short may have made folders
         except OSError as error:
             raise StoreOpenError(f"the directory {self._directory} cannot be used: {error.strerror}") from error
 
@@ -75,9 +78,10 @@ class BlobFolder:
     def place(self, temporary: Path, name: str) -> None:
         """Give a whole file, flushed to disk, its name. `sync` makes the name durable."""
         path = self.path(name)
-        if not path.parent.exists():
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            sync_directory(self._directory)
+        with self._making:  # who finds the folder there may rely on it: it is not only made, but on disk
+            if not path.parent.exists():
+                path.parent.mkdir(exist_ok=True, mode=0o700)
+                sync_directory(self._directory)
         temporary.rename(path)
 
     def sync(self, names: Iterable[str]) -> None:

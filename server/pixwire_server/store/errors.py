@@ -11,6 +11,10 @@ StoreOpenError               the store cannot be opened; the text is meant for t
 
 import errno
 import sqlite3
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_SQLITE = {sqlite3.SQLITE_FULL}
@@ -50,12 +54,20 @@ class JournalUnusableError(StoreOpenError):
     """The journal is not ours, is damaged, or was written by a newer pixwire. The file was not touched."""
 
 
-def from_sqlite(error: sqlite3.Error) -> StoreError:
+def from_sqlite(error: sqlite3.Error, what: str = "the journal cannot be written") -> StoreError:
     """The store error that says what `error` means to the caller."""
     # the low byte is the primary code, the rest says where it happened
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind = StoreFullError if code in _FULL_SQLITE else StoreUnavailableError
-    return kind(f"the journal cannot be written: {error}")
+    return kind(f"{what}: {error}")
+
+
+def reading(query: Callable[..., T], *arguments: object) -> T:
+    """What `query` finds in the journal. Raises StoreError when that cannot be read."""
+    try:
+        return query(*arguments)
+    except sqlite3.Error as error:
+        raise from_sqlite(error, "the journal cannot be read") from error
 
 
 def from_os(error: OSError, what: str) -> StoreError:

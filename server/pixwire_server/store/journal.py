@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import schema
-from .errors import StoreUnavailableError
+from .errors import StoreUnavailableError, reading
 from .ports import Entered, FileRef, JobRow
 from .writer import GroupWriter
 
@@ -189,7 +189,7 @@ class Journal:
         self._writer.join()  # last, so that it folds the write-ahead log into the file: a reader cannot
 
     def _read(self, query: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._reads, query, self._reader, *arguments)
+        return self._loop.run_in_executor(self._reads, reading, query, self._reader, *arguments)
 
 
 @dataclass(slots=True)

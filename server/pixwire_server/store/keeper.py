@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from .blobs import BlobFolder
+from .errors import reading
 from .ports import EndedRow, FileRef
 
 _log = logging.getLogger(__name__)
@@ -49,16 +50,16 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "pixwire-keeper")
 
     def ended(self, after: tuple[int, int], limit: int) -> asyncio.Future[list[EndedRow]]:
-        return self._loop.run_in_executor(self._thread, self._ended, after, limit)
+        return self._loop.run_in_executor(self._thread, reading, self._ended, after, limit)
 
     def bytes_kept(self, more_than: int) -> asyncio.Future[int]:
-        return self._loop.run_in_executor(self._thread, self._bytes_kept, more_than)
+        return self._loop.run_in_executor(self._thread, reading, self._bytes_kept, more_than)
 
     def tombstones(self, before_ms: int, limit: int) -> asyncio.Future[list[int]]:
-        return self._loop.run_in_executor(self._thread, self._tombstones, before_ms, limit)
+        return self._loop.run_in_executor(self._thread, reading, self._tombstones, before_ms, limit)
 
     def collect(self, files: Iterable[FileRef]) -> asyncio.Future[int]:
-        return self._loop.run_in_executor(self._thread, self._collect, tuple(files))
+        return self._loop.run_in_executor(self._thread, reading, self._collect, tuple(files))
 
     def sweep(self) -> None:
         """Remove every file that no job refers to. Blocks: for the start, before anything else uses the folders."""

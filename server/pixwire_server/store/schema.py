@@ -98,6 +98,7 @@ def open_journal(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """
     try:
         if not path.exists():
+            _check_alone(path)
             _create(path)
         _check(path)
         writer = _connect(path)
@@ -161,8 +162,25 @@ def _create(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def _check_alone(path: Path) -> None:
+    """SQLite would take the log of a journal that was moved away for that of the new one, and mix the two."""
+    log = _log_of(path)
+    if log.exists() and log.stat().st_size:
+        raise JournalUnusableError(
+            f"{log} belongs to a journal that is not there any more. The file was left as it is: put {path.name} back "
+            "beside it, or move it away, too."
+        )
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
 def _check(path: Path) -> None:
-    keep = "The file was left as it is: move it away, or choose another directory with --data-dir."
+    keep = (
+        "The file was left as it is: choose another directory with --data-dir, or move it away together with its log "
+        "(-wal); a new journal knows none of the images beside it, and they are removed."
+    )
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if (
@@ -172,21 +190,21 @@ def _check(path: Path) -> None:
     ):
         raise JournalUnusableError(f"{path} is not a pixwire journal. {keep}")
     version = _field(header, _VERSION_OFFSET)
-    if version > len(MIGRATIONS):
-        raise JournalUnusableError(
-            f"{path} was written by a newer pixwire (journal version {version}, this one knows {len(MIGRATIONS)}): "
-            f"install that one again. {keep}"
-        )
     try:
         # Neither can change the file. Only with `immutable` are no companion files made, but it does not see a log.
-        log = path.with_name(path.name + "-wal")
-        reader = _connect(path, "mode=ro" if log.exists() else "immutable=1")
+        reader = _connect(path, "mode=ro" if _log_of(path).exists() else "immutable=1")
         try:
+            version = int(reader.execute("PRAGMA user_version").fetchone()[0])  # of the log, if one is left
             verdict = str(reader.execute("PRAGMA quick_check(1)").fetchone()[0])
         finally:
             reader.close()
     except sqlite3.DatabaseError as error:
         verdict = str(error)
+    if version > len(MIGRATIONS):
+        raise JournalUnusableError(
+            f"{path} was written by a newer pixwire (journal version {version}, this one knows {len(MIGRATIONS)}): "
+            f"install that one again. {keep}"
+        )
     if verdict != "ok":
         raise JournalUnusableError(
             f"the journal {path} is damaged ({verdict.splitlines()[0]}). {keep} "

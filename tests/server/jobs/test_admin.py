@@ -208,6 +208,17 @@ async def test_everything_that_changes_something_leaves_a_line_in_the_log(
 # ---------------------------------------------------------------------- overview
 
 
+async def test_passes_that_are_told_after_the_end_of_a_job_leave_nothing_behind(bench: Any) -> None:
+    jobs = await bench.open()
+    await submit(bench, "alice", "star")
+    await submit(bench, "alice", "moon")
+    await bench.farm.running("star", "moon")
+    star, moon = (bench.engine.handle(prompt) for prompt in ("star", "moon"))
+    bench.engine.finish("star")
+    bench.engine.report(api.Passed((api.Pass(7, "denoise", "s", 2, 64, 12.5, (star, moon)),)))
+    assert [jobs.gauges.last_pass(handle) for handle in (star, moon)] == [None, 7]
+
+
 async def test_an_overview_of_everything(bench: Any) -> None:
     await bench.open(max_resident=2)
     terms = Terms("high", tags=("web",))

@@ -108,7 +108,16 @@ def test_it_survives_being_written_and_read(seen: list[tuple[int, float]]) -> No
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"format": 2, "curves": []}, {"format": 1, "curves": [[1]]}, {"format": 1, "curves": 3}]
+    "data",
+    [
+        {},
+        {"format": 2, "curves": []},
+        {"format": 1, "curves": [[1]]},
+        {"format": 1, "curves": 3},
+        {"format": 1, "curves": [["denoise", "a", float("inf"), {"1": [1.0]}]]},
+        {"format": 1, "curves": [["denoise", "a", 10**400, {"1": [1.0]}]]},
+        {"format": 1, "curves": [["denoise", "a", 10**9, {"1": [1e-320]}], ["denoise", "b", 1, {"1": [1.0]}]]},
+    ],
 )
 def test_what_is_no_model_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(ValueError):

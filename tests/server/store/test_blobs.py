@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pixwire_server.store import blobs
 from pixwire_server.store.blobs import BlobFolder, digest, write_whole
 from pixwire_server.store.stored_file import StoredFile
 
@@ -122,6 +123,28 @@ def test_files_and_names_are_flushed_before_anybody_relies_on_them(
     folder.sync([NAME])
     folders = [("flushed", "blobs"), ("named", NAME), ("flushed", NAME[:2])]
     assert done == [("flushed", temporary.name), *folders]
+
+
+def test_a_folder_that_another_thread_makes_is_on_disk_before_anybody_relies_on_it(
+    folder: BlobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    others = [data for data in (b"%d" % number for number in range(5000)) if digest(data)[:2] == NAME[:2]]
+
+    def slowly(directory: Path) -> None:
+        if directory.name == "blobs":
+            asked.set()
+            assert go_on.wait(30)
+
+    monkeypatch.setattr(blobs, "sync_directory", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store, folder)
+        assert asked.wait(30)
+        second = threads.submit(store, folder, others[0])
+        with pytest.raises(TimeoutError):  # it waits; if it did not it would have finished by now
+            second.result(0.3)
+        go_on.set()
+        assert {first.result(30), second.result(30)} == {NAME, digest(others[0])}
 
 
 def test_an_open_file_outlives_its_removal(folder: BlobFolder) -> None:

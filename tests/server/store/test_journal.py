@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pixwire_server.store import JobRow, Journal, StoreFullError, StoreUnavailableError
+from pixwire_server.store import (
+    ARTIFACTS,
+    FileRef,
+    JobRow,
+    Journal,
+    StoreFullError,
+    StoreUnavailableError,
+    open_store,
+)
 from pixwire_server.store.journal import JOURNAL_NAME
 
 
@@ -157,6 +165,25 @@ async def test_a_read_only_medium_refuses(journal: Journal, tmp_path: Path) -> N
     with pytest.raises(StoreUnavailableError, match="readonly"):
         await journal.create(row())
     assert stored(tmp_path) == []
+
+
+async def test_a_medium_that_cannot_be_read_is_no_defect_of_the_program(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await asyncio.gather(*(store.journal.create(row(number, params="x" * 3000)) for number in range(1, 100)))
+    await store.close()
+    store = await open_store(tmp_path)
+    os.truncate(tmp_path / JOURNAL_NAME, 60_000)
+    asked = (
+        store.journal.find("anonymous", "job-99"),
+        store.journal.page("anonymous", 1000, ["queued"], 5),
+        store.journal.owns("anonymous", [FileRef(ARTIFACTS, "0" * 64, 1)]),
+        store.keeper.bytes_kept(0),
+        store.keeper.ended((0, 0), 5),
+    )
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(answer, StoreUnavailableError), answer
+        assert "the journal cannot be read" in str(answer)
+    await store.close()
 
 
 async def test_a_given_up_answer_is_carried_out_all_the_same(journal: Journal, tmp_path: Path) -> None:

@@ -70,6 +70,27 @@ async def test_what_is_removed_is_let_go_and_read_to_its_end_by_who_reads_it(art
     assert artifacts.kept(etag) is None
 
 
+async def test_what_is_removed_while_it_is_opened_is_not_kept(
+    artifacts: ArtifactFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its room on the disk would stay taken until 64 others have been asked for."""
+    [etag] = await artifacts.put([DATA])
+    artifacts.release([etag])
+    keep = KeptFiles.keep
+    caches: list[KeptFiles] = []
+
+    def keep_what_is_removed(kept: KeptFiles, name: str, file: StoredFile) -> None:
+        assert artifacts.folder.remove(name, lambda: False)
+        keep(kept, name, file)
+        caches.append(kept)
+
+    monkeypatch.setattr(KeptFiles, "keep", keep_what_is_removed)
+    file = await artifacts.open(etag)
+    assert isinstance(file, StoredFile)
+    assert file.read(0, file.size) == DATA
+    assert [len(kept) for kept in caches] == [0]
+
+
 @pytest.mark.parametrize("change", ["removed", "replaced", "cut"])
 async def test_a_file_that_someone_else_changed_is_looked_for_anew(
     change: str, artifacts: ArtifactFiles, tmp_path: Path

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -150,6 +151,15 @@ async def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
     assert "newer pixwire (journal version 99" in await refused(tmp_path)
 
 
+async def test_a_newer_journal_that_was_killed_before_its_log_was_folded_in_is_refused(tmp_path: Path) -> None:
+    path = await a_journal(tmp_path / "newer")
+    with closing(sqlite3.connect(path)) as future:
+        future.execute("PRAGMA user_version = 99")
+        shutil.copytree(path.parent, tmp_path / "killed")
+    with pytest.raises(JournalUnusableError, match="journal version 99"):
+        await open_store(tmp_path / "killed")
+
+
 @pytest.mark.parametrize("damage", ["page", "truncated"])
 async def test_a_damaged_journal_is_refused(tmp_path: Path, damage: str) -> None:
     path = await a_journal(tmp_path)
@@ -176,6 +186,20 @@ async def test_a_damaged_journal_with_a_log_is_refused(tmp_path: Path) -> None:
     after = contents(copy)
     after.pop(JOURNAL_NAME + "-shm", None)  # an index of the log, made by whoever reads it
     assert after == before
+
+
+async def test_the_log_of_a_journal_that_was_moved_away_is_not_taken_for_that_of_a_new_one(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "data")
+    await store.journal.create(ROW)
+    shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    await store.close()
+    killed = tmp_path / "killed"
+    (killed / JOURNAL_NAME).rename(tmp_path / "away")
+    assert "belongs to a journal that is not there" in await refused(killed)
+    (killed / f"{JOURNAL_NAME}-wal").rename(tmp_path / "away-wal")
+    new = await open_store(killed)
+    assert (new.unfinished, new.last_position) == ([], 0)
+    await new.close()
 
 
 async def test_an_interrupted_creation_is_made_again(tmp_path: Path) -> None:

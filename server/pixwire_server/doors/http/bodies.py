@@ -1,5 +1,6 @@
 """Bodies of requests: read within their limits, and understood as JSON or as a form with files."""
 
+import codecs
 import contextlib
 import hashlib
 from asyncio import to_thread
@@ -18,11 +19,17 @@ from pixwire_protocol.registry import ErrorCode
 from pixwire_server.doors.http import fields
 from pixwire_server.doors.http.problems import HttpError, http_error
 from pixwire_server.doors.http.protocol import DISCARDED
+from pixwire_server.jobs import from_store
+from pixwire_server.store import from_os
 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 MAX_FIELDS: Final = 64
 CHUNK: Final = 256 << 10
+_CHARSETS: Final = ("utf-8", "ascii", "iso8859-1")
+"""In what the texts of a form may be written. Python knows more: some take seconds for a text, with all others waiting,
+or are no charsets at all.
+"""
 _MARKS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
@@ -123,22 +130,36 @@ class Form:
 
 @contextlib.asynccontextmanager
 async def read_form(request: Request, names: tuple[str, ...], max_file: int, max_text: int) -> AsyncIterator[Form]:
-    """A multipart form with files of these names only. Raises HttpError (413, 415) and RequestError.
+    """A multipart form with files of these names only. Raises HttpError (413, 415) and RequestError (QUEUE_FULL when
+    there is no room for them, too).
 
     `names` may end with `[]` in the form, as clients write lists; a list of two files is refused.
     """
     kind = media_type(request)
     if kind != FORM:
         raise unsupported_type(kind, FORM)
+    _check_charset(request)
     whole = limited(request, len(names) * max_file + max_text)
     try:
         form = await whole.form(max_files=len(names), max_fields=MAX_FIELDS, max_part_size=max_text)
     except HTTPException as error:  # Starlette's own, for what is no form
         raise fields.wrong("body", error.detail, f"{FORM} with at most {len(names)} files") from None
+    except OSError as error:  # files that are not small lie in the temporary directory
+        raise from_store(from_os(error, "the temporary directory cannot hold the files of this form")) from error
     try:
         yield _sorted(form.multi_items(), names, max_file)
     finally:
         await form.close()
+
+
+def _check_charset(request: Request) -> None:
+    said = parse_options_header(request.headers.get("content-type"))[1].get(b"charset", b"utf-8").decode("latin-1")
+    try:
+        known = codecs.lookup(said).name in _CHARSETS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise fields.wrong("Content-Type", said, f"a charset of {', '.join(_CHARSETS)}", "leave out the charset")
 
 
 def _sorted(items: list[tuple[str, Any]], names: tuple[str, ...], max_file: int) -> Form:

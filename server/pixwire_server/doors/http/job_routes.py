@@ -94,9 +94,9 @@ async def _tell(call: Call, job: str, want: frozenset[str], seen: int, follow: F
             await write(sse.job_event(StateChanged(watch.snapshot)))
         while not over:
             told = await follow.take(beat_s)
+            if call.guard.recheck(time.time()) is not None:
+                return  # the credentials hold no more
             if not told:
-                if call.guard.recheck(time.time()) is not None:
-                    return  # the credentials hold no more
                 await write(sse.BEAT)
             for one in told:
                 await write(sse.job_event(one))

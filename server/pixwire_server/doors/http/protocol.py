@@ -63,6 +63,7 @@ class HttpConnection(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._head_size = self._discarded = 0
         self._refused = False  # told that it may not stay, or cut: nothing that comes counts
+        self._answering: RequestResponseCycle | None = None  # whose turn it is; `cycle` is the latest that came
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._goodbye_timer: asyncio.TimerHandle | None = None
@@ -95,6 +96,7 @@ class HttpConnection(HttpToolsProtocol):
                 timer.cancel()
         self._timer = self._write_timer = self._goodbye_timer = None
         super().connection_lost(exc)
+        self._forsake()
         self._cork.lost()
         self._house.headcount.leave(self._peer, self._refusal)
         self._house.left(self)
@@ -154,7 +156,8 @@ class HttpConnection(HttpToolsProtocol):
         self._measure(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
+        if self._in_head:  # what follows a body says nothing of its request: that is being answered already
+            super().on_header(name, value)
         self._measure(len(name) + len(value) + 4)
 
     def _measure(self, size: int) -> None:
@@ -179,6 +182,10 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._refuse(http_error(400, ErrorCode.PROTOCOL_ERROR, "this is no HTTP/1.1 request").problem)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     # ------------------------------------------------------------------ time
 
     def _arm(self, seconds: float) -> None:
@@ -195,8 +202,8 @@ class HttpConnection(HttpToolsProtocol):
         self._timer = None
         if self._refused:
             self.transport.abort()
-        elif self._in_body and self.flow.read_paused:  # it could not: we do not read
-            self._arm(self._settings.body_stall_s)
+        elif self.flow.read_paused:  # it could not: we do not read
+            self._arm(self._settings.body_stall_s if self._in_body else self._settings.head_timeout_s)
         elif self._in_body:
             why = f"no byte of the body has come for {self._settings.body_stall_s:g} s"
             self._refuse(http_error(408, ErrorCode.UPLOAD_STALLED, why).problem)
@@ -242,10 +249,15 @@ class HttpConnection(HttpToolsProtocol):
             }
             lines = b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in head.items())
             self.transport.write(STATUS_LINE[problem.status] + lines + b"\r\n" + body)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True  # its handler has nobody to answer
-            self.cycle.message_event.set()
+        self._forsake()
         self._say_no_more()
+
+    def _forsake(self) -> None:
+        """Tell those who answer that nobody listens: whose turn it is, and the latest, which may still be coming."""
+        for cycle in (self._answering, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _say_no_more(self) -> None:
         """Close, a moment after the peer could read our last words: unread bytes of it would reset the connection under

@@ -6,7 +6,8 @@ Entity tags here are strong: one names exactly these bytes.
 import re
 from dataclasses import dataclass
 
-_RANGE = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*(?:(\d+)\s*)?-\s*(?:(\d+)\s*)?", re.IGNORECASE)
+"""No blank may be part of two repetitions: many of them would take seconds."""
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _LONGEST = 20
 """Digits of a position worth reading."""
@@ -39,9 +40,9 @@ def span(asked: str | None, size: int, if_range: str | None = None, etag: str = 
     if asked is None or (if_range is not None and if_range.strip() != f'"{etag}"'):
         return whole
     match = _RANGE.fullmatch(asked.strip())
-    if match is None or any(len(part) > _LONGEST for part in match.groups()):
+    if match is None or any(len(part) > _LONGEST for part in match.groups("")):
         return whole
-    first, last = match.groups()
+    first, last = match.groups("")
     if first:
         start, stop = int(first), int(last) + 1 if last else size
         if last and stop <= start:
