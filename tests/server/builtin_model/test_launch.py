@@ -1,17 +1,21 @@
-"""Several processes train as one."""
+"""Several processes train as one, or share work."""
 
 import importlib
 import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
+from pixwire_server.builtin_model.training.children import ChildLostError, share
 from pixwire_server.builtin_model.training.loop import Budget, Loop, launch
 from pixwire_server.builtin_model.training.options import Options
 
 STAGE = """
 import torch
+from pixwire_server.builtin_model.training.children import ChildLostError, share
 from pixwire_server.builtin_model.training.loop import Budget, Loop, rank
 
 def train(options):
@@ -46,3 +50,18 @@ def test_two_processes_in_a_relative_folder_learn_what_one_learns_from_both_batc
         assert torch.equal(first[key], second[key])
         assert torch.allclose(first[key], weights)
     assert not torch.equal(torch.nn.init.zeros_(module.weight), first["weight"])
+
+
+def _square(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory is short
+    return number * number
+
+
+def test_shared_work_comes_back_in_order() -> None:
+    assert list(share(_square, [3, 1, 2], processes=2)) == [9, 1, 4]
+
+
+def test_a_process_that_is_killed_ends_the_work_with_a_word() -> None:
+    with pytest.raises(ChildLostError, match=r"a process was killed.*fewer --processes"):
+        list(share(_square, [1, -1, 2], processes=1))

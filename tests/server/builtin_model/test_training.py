@@ -1,12 +1,10 @@
 """The recipe runs from nothing to a folder that loads, and resumes."""
 
 import json
-import multiprocessing.dummy
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,7 +52,7 @@ def options(tmp_path: Path) -> Iterator[Options]:
 def test_every_stage_runs_and_the_folder_loads(
     options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(data, "multiprocessing", SimpleNamespace(get_context=lambda _: multiprocessing.dummy))
+    monkeypatch.setattr(data, "share", map)
     monkeypatch.setattr(text, "measure", lambda *_: 0.0)
     recipe.run(options, LEARNING)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from . import data, text, tokenizer, unet, vae
+from .children import ChildLostError
 from .files import FilesError, need
 from .loop import launch, log
 from .options import Options, add_option
@@ -109,7 +110,7 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, list[str]]:
 def main(arguments: list[str] | None = None) -> None:
     try:
         run(*parse(arguments))
-    except FilesError as error:
+    except (FilesError, ChildLostError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import sys
@@ -28,6 +27,7 @@ import torch
 from .. import evaluate, language, scenes
 from ..arguments import at_least
 from . import data, files, text, tokenizer, unet, vae
+from .children import ChildLostError, share
 from .loop import Budget, Loop
 from .loop import replace as replace_file
 from .options import Options, add_option
@@ -126,9 +126,9 @@ def compare(options: Options, names: Sequence[str], *, steps: int, count: int) -
     jobs: list[Job] = [(options, name, steps, count) for name in names]
     table: dict[str, Row] = {}
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # of the children, whose bars would overlap
-    with multiprocessing.get_context("spawn").Pool(options.workers, _to_stderr) as pool:
-        for rows in tqdm(pool.imap(work_on, jobs), total=len(jobs), unit="variant", disable=None):
-            table |= rows
+    done = share(work_on, jobs, options.workers, _to_stderr)
+    for rows in tqdm(done, total=len(jobs), unit="variant", disable=None):
+        table |= rows
     return table
 
 
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     steps, count, names, as_json = (read.pop(key) for key in ("steps", "n", "variants", "json"))
     try:
         table = compare(Options(**read), names, steps=steps, count=count)
-    except files.FilesError as error:
+    except (files.FilesError, ChildLostError) as error:
         sys.exit(f"error: {error}")
     if as_json:
         print(json.dumps(table, indent=1))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from .. import scenes
+from .children import share
 from .files import FilesError
 from .loop import log, replace
 from .options import Options
@@ -69,14 +69,20 @@ def prepare(options: Options) -> None:
         "wild": (range(max(8, int(options.scenes * WILD_SHARE))), draw_wild),
     }
     missing = [name for name in wanted if not (options.work / f"{name}.npy").exists()]
-    if not missing:
-        return
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        for name in missing:
-            chosen, painter = wanted[name]
-            jobs = [(options.seed, chosen[i : i + CHUNK], _mix(name)) for i in range(0, len(chosen), CHUNK)]
-            save(options, name, np.concatenate(pool.map(painter, jobs, chunksize=1)))
-            log(options, stage="scenes", drawn=name, count=len(chosen))
+    jobs: dict[str, list[tuple[Callable[[Job], scenes.Pixels], Job]]] = {}
+    for name in missing:
+        chosen, painter = wanted[name]
+        parts = (chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK))
+        jobs[name] = [(painter, (options.seed, part, _mix(name))) for part in parts]
+    drawn = share(_paint, itertools.chain(*jobs.values()))
+    for name in missing:
+        save(options, name, np.concatenate(list(itertools.islice(drawn, len(jobs[name])))))
+        log(options, stage="scenes", drawn=name, count=len(wanted[name][0]))
+
+
+def _paint(job: tuple[Callable[[Job], scenes.Pixels], Job]) -> scenes.Pixels:
+    painter, told = job
+    return painter(told)
 
 
 def check(options: Options, names: Sequence[str] = ("scenes", "broad", "fancy")) -> None:
