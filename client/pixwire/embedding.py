@@ -9,10 +9,11 @@ user can enter. It is a process and not a thread, because an engine changes thin
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import re
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from time import monotonic as now
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from .errors import EmbeddedError
 
@@ -120,13 +122,14 @@ class Embedded:
         except asyncio.CancelledError:
             self._server.give_up()
             await asyncio.wait([starting])
-            if starting.exception() is None:  # it was quicker
-                await asyncio.to_thread(self._server.stop)
+            starting.exception()  # which nobody wants to hear of
+            await asyncio.to_thread(self._server.stop)  # it may have been quicker
             raise
 
     def _tell(self) -> None:
-        if not self._quiet:
-            print(f"pixwire: {self._server}", file=sys.stderr)
+        if not self._quiet and sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it, which is no reason to fail
+                print(f"pixwire: {self._server}", file=sys.stderr)
 
 
 class Server:
@@ -154,7 +157,7 @@ class Server:
             raise EmbeddedError("pixwire.embedded needs the server: pip install pixwire-server")
         if self._process is not None:
             raise EmbeddedError("this embedded server runs already: call pixwire.embedded() for another one")
-        self._given_up, self._owner = False, os.getpid()
+        self._owner = os.getpid()
         self._folder = _short_folder()
         try:
             self._launch()
@@ -172,7 +175,7 @@ class Server:
             self._lifeline, self._process = -1, None
 
     def give_up(self) -> None:
-        """Makes a `start` in another thread end soon, with an error."""
+        """Makes a `start` in another thread end soon, with an error, also one that has not begun; then `stop`."""
         self._given_up = True
         if self._process is not None:
             self._process.kill()
@@ -192,7 +195,7 @@ class Server:
         theirs, self._lifeline = os.pipe()
         data = self._folder / "data" if self._journal is None else self._journal
         command = [sys.executable, "-m", "pixwire.embedding_child", str(theirs), str(self._folder)]
-        command += ["--listen", f"pixwire+unix://{self._folder}/s", "--data-dir", str(data)]
+        command += ["--listen", f"pixwire+unix://{quote(str(self._folder))}/s", "--data-dir", str(data)]
         if self._model is not None:
             command += ["--model", os.fspath(self._model)]
         for name, value in {**OPTIONS, **self._options}.items():
@@ -219,14 +222,15 @@ class Server:
         """Waits for the line that tells where it listens."""
         output = cast("Any", self._process).stdout
         end, line = now() + START_SECONDS, b""
-        while b"\n" not in line:
-            ready, _, _ = select.select([output], [], [], max(0.0, end - now()))
-            if not ready:
-                raise self._failed(f"was not ready after {START_SECONDS:g} s")
-            read = os.read(output.fileno(), 4096)
-            if not read:
-                raise self._failed("did not start")
-            line += read
+        with selectors.DefaultSelector() as selector:  # not `select`, which knows no file above number 1023
+            selector.register(output, selectors.EVENT_READ)
+            while b"\n" not in line:
+                if not selector.select(max(0.0, end - now())):
+                    raise self._failed(f"was not ready after {START_SECONDS:g} s")
+                read = os.read(output.fileno(), 4096)
+                if not read:
+                    raise self._failed("did not start")
+                line += read
         found = re.search(rb"listening on (\S+)", line)
         if found is None:
             raise self._failed("did not say where it listens")
@@ -234,6 +238,8 @@ class Server:
 
     def _end(self, *, kill: bool = False) -> None:
         process, self._process = self._process, None
+        folder, self._folder = self._folder, Path()
+        self._given_up = False
         try:
             if process is not None:
                 _end_process(process, kill=kill)
@@ -241,7 +247,8 @@ class Server:
             if self._lifeline >= 0:
                 os.close(self._lifeline)
                 self._lifeline = -1
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if folder != Path():  # that is the current one: there was no room for a folder of our own
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _failed(self, what: str) -> EmbeddedError:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []

@@ -1,8 +1,10 @@
 """`pixwire.Image`: one finished image, its bytes as the server encoded them and how it came about."""
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Union
@@ -94,14 +96,18 @@ class Image:
 
         Atomic: a reader sees the old file or the whole new one, and a crash leaves no half of it. The bytes are
         written as they are: the ending of the name does not convert them (ask for another `media_type` when
-        generating, or use `to_pil`).
+        generating, or use `to_pil`). A device or a named pipe stays what it is: the bytes are written into it.
 
         Raises:
             OSError: the file cannot be written; `filename` is `path`.
         """
         target = Path(path)
-        part = target.with_name(f".{target.name}.{os.urandom(4).hex()}.part")
+        part = target.parent / f".pixwire-{os.urandom(8).hex()}.part"  # a long name has no room for more
         try:
+            if _is_special(target):
+                with target.open("wb", buffering=0) as special:
+                    _write_all(special, self.data)
+                return target
             with part.open("xb") as file:
                 file.write(self.data)
                 file.flush()
@@ -119,7 +125,7 @@ class Image:
         if isinstance(target, str | os.PathLike):
             self.save(target)
         else:
-            target.write(self.data)
+            _write_all(target, self.data)
 
     def to_pil(self) -> "PILImage":
         """The decoded image as a `PIL.Image.Image`.
@@ -208,6 +214,25 @@ class Image:
 
     def _repr_jpeg_(self) -> _Bytes | None:
         return self.bytes if self.media_type == "image/jpeg" else None
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and neither a file nor a folder: /dev/null is nothing to put a file in the place of."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _write_all(file: Writable, data: memoryview) -> None:
+    """All of it: a file without a buffer may take less at a time, as when the disk is nearly full."""
+    if not isinstance(file, RawIOBase):
+        file.write(data)
+        return
+    while data:
+        taken = file.write(data)
+        if taken is None:
+            raise BlockingIOError(errno.EAGAIN, "the file would block; open it to block, or with a buffer")
+        if taken <= 0:
+            raise OSError(errno.EIO, "the file takes no more bytes")
+        data = data[taken:]
 
 
 def _base64(data: _Bytes | memoryview) -> str:

@@ -4,13 +4,15 @@
     image = client.generate("a red circle", traceparent=pixwire.otel.traceparent())
 
 Each call becomes a span of kind CLIENT when it ends, with the times it really had. It belongs to the trace that the job
-was submitted with, which the server's log names, too. `traceparent()` is the present span's, for that.
+was submitted with, which the server's log names, too; without one it begins a trace. `traceparent()` is the present
+span's, for that.
 """
 
 import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -29,9 +31,9 @@ def spans(provider: "TracerProvider | None" = None) -> CallListener:
 
     def record(call: CallRecord) -> None:
         end = time.time_ns()
-        parent = None
+        parent = Context()  # not the present one: a call ends in the context in which the client was connected
         if call.traceparent is not None:
-            parent = _TRACE_CONTEXT.extract({"traceparent": call.traceparent})
+            parent = _TRACE_CONTEXT.extract({"traceparent": call.traceparent}, parent)
         span = tracer.start_span(
             f"pixwire {call.operation}",
             context=parent,

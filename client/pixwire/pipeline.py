@@ -8,13 +8,17 @@ program uses it itself. The seed is the same, and so is the image, as far as the
 """
 
 import hashlib
+import operator
 from collections.abc import Callable, Sequence
+from time import monotonic as now
 from types import TracebackType
 from typing import Any, Self
 
 from pixwire_protocol.record import record
 
-from .errors import PixwireError, invalid
+from .arguments import new_job_id
+from .core.handle import left_of
+from .errors import ConnectionLost, PixwireError, RequestFailed, RequestTimeout, invalid
 from .events import Preview
 from .image import Image
 from .sync.client import Client
@@ -102,12 +106,15 @@ class Pipeline:
         callback_on_step_end: called as `callback(pipe, step, timestep, {})` after each denoising step of the first
             prompt; the timestep is a number, or None where the server does not know it (any more), and there are no
             tensors to change. `pipe._interrupt = True` in it, an exception from it and Ctrl-C cancel the jobs.
+        timeout: seconds for the whole call, however many images it makes.
         submit: more arguments of `Client.submit`: priority, deadline, tags, adapters, ...
 
         Returns a PipelineOutput, or `(images, None)` when not `return_dict`. Raises as `Client.generate` does.
         """
         _check(output_type, callback_on_step_end_tensor_inputs)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise invalid("prompt", None, "a prompt, or a list of them", "there is no prompt in the list; give one")
         shared = {"steps": num_inference_steps, "guidance_scale": guidance_scale, "strength": strength, **submit}
         shared |= {"image": image, "mask": mask_image, "control": control_image, "style": ip_adapter_image}
         shared |= {"control_scale": controlnet_conditioning_scale, "height": height, "width": width}
@@ -131,23 +138,37 @@ class Pipeline:
     ) -> list[Image]:
         """Submits everything first, so that the server can work at all of it at once."""
         self._interrupt = False
+        left = _clock(timeout)
         jobs: list[Job] = []
         try:
             for request, chosen in zip(requests, seeds, strict=True):
                 if isinstance(chosen, list):
-                    jobs += [self._client.submit(**request, seed=one) for one in chosen]
+                    for one in chosen:
+                        self._submit(jobs, {**request, "seed": one}, left())
                 else:
-                    jobs.append(self._client.submit(**request, seed=chosen, count=count))
+                    self._submit(jobs, {**request, "seed": chosen, "count": count}, left())
             if callback is not None:
-                self._follow(jobs[0], callback, timeout)
-            return [image for job in jobs for image in job.images(timeout=timeout)]
+                self._follow(jobs, callback, left())
+            return [image for job in jobs for image in job.images(timeout=left())]
         except BaseException:
-            self._cancel(jobs)
+            self._cancel(jobs, "the call was given up")
             raise
 
-    def _follow(self, job: Job, callback: StepCallback, timeout: float | None) -> None:
+    def _submit(self, jobs: list[Job], request: dict[str, Any], left: float | None) -> None:
+        """Adds a job to those that are cancelled when the call ends early: also one that was being sent just then."""
+        job_id = request.get("job_id") or new_job_id()
+        time = {} if left is None else {"timeout": left}  # else that of `submit`
+        try:
+            jobs.append(self._client.submit(**{**request, "job_id": job_id, **time}))
+        except (TypeError, RequestFailed):  # nothing was taken
+            raise
+        except BaseException:
+            jobs.append(self._client.job(job_id))
+            raise
+
+    def _follow(self, jobs: Sequence[Job], callback: StepCallback, timeout: float | None) -> None:
         told = 0
-        with job.events(timesteps=True, timeout=timeout) as events:
+        with jobs[0].events(timesteps=True, timeout=timeout) as events:
             for event in events:
                 if isinstance(event, Preview):
                     continue
@@ -156,16 +177,18 @@ class Pipeline:
                     callback(self, step, event.timesteps[step] if known else None, {})
                     told = step + 1
                     if self._interrupt:
-                        job.cancel("the callback wants no more", timeout=CANCEL_SECONDS)
+                        self._cancel(jobs, "the callback wants no more")
                         return
 
     @staticmethod
-    def _cancel(jobs: Sequence[Job]) -> None:
+    def _cancel(jobs: Sequence[Job], reason: str) -> None:
         for job in jobs:
             try:
-                job.cancel("the call was given up", timeout=CANCEL_SECONDS)
-            except PixwireError:
+                job.cancel(reason, timeout=CANCEL_SECONDS)
+            except (ConnectionLost, RequestTimeout):
                 return  # there is no connection: the others cannot be cancelled either
+            except PixwireError:
+                continue  # that one is not there (any more)
 
     @property
     def client(self) -> Client:
@@ -228,16 +251,18 @@ def _seeds(generator: Any, seed: Any, prompts: int, count: int) -> list[list[int
             raise invalid("generator", len(found), f"{prompts * count} of them", text)
         return [found[start : start + count] for start in range(0, len(found), count)]
     first = _seed(given)
-    return [(first + number * count) % MAX_SEED for number in range(prompts)]
+    wanted = [first + number * count for number in range(prompts)]
+    return [one if one <= MAX_SEED else one - MAX_SEED - 1 for one in wanted]
 
 
 def _seed(given: Any) -> int:
     """The seed of a generator: the one it was made with, if it was not used since. It counts as used after this."""
-    if isinstance(given, int):
-        return given
     if not hasattr(given, "initial_seed"):
-        allowed = "a torch.Generator, a whole number, or a list of them"
-        raise invalid("generator", type(given).__name__, allowed, f"generator must be {allowed}")
+        try:
+            return operator.index(given)  # also numpy's whole numbers
+        except TypeError:
+            allowed = "a torch.Generator, a whole number, or a list of them"
+            raise invalid("generator", type(given).__name__, allowed, f"generator must be {allowed}") from None
     import torch  # type: ignore[import-not-found,unused-ignore]
 
     state = given.get_state()
@@ -245,7 +270,13 @@ def _seed(given: Any) -> int:
     if not torch.equal(state, torch.Generator(device=given.device).manual_seed(seed).get_state()):
         seed = int.from_bytes(hashlib.sha256(bytes(state.tolist())).digest()[:8], "big")
     torch.randint(2, (1,), generator=given, device=given.device)  # the next call is to make another image
-    return seed % MAX_SEED
+    return seed & MAX_SEED
+
+
+def _clock(timeout: float | None) -> Callable[[], float | None]:
+    """What is left of the time from now on; None: any time."""
+    start = now()
+    return lambda: left_of(timeout, now() - start)
 
 
 def _as(output_type: str, images: list[Image]) -> Any:

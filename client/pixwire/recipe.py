@@ -40,7 +40,7 @@ def read_recipe(data: bytes | bytearray | memoryview) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: hostile nesting
         return None
     return found if isinstance(found, dict) else None
 

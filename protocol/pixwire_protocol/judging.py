@@ -43,7 +43,7 @@ class Judging:
         self._next_stream_state = StreamState.OPEN
         self._next_upload = UploadState.SENDING
         self._small_run = 0
-        self._small = min(SMALL_DATA, machine.settings.stream_window // 4)
+        self._small = min(SMALL_DATA, (machine.settings.stream_window + 3) // 4)
 
     def on_header(self, frame_type: int, flags: int, head_size: int, stream: int, length: int) -> Place:
         """What the parser asks for every header: None (collect the body), SKIP, or the place for it."""
@@ -125,8 +125,7 @@ class Judging:
         if rule.is_data:
             # It was under way and is paid for: take the credit and give it back.
             machine.window.receive(length, "the connection")
-            if length < self._small and not rule.end:
-                self._count_small()
+            self._count_small(length, rule.end)
             credit = machine.window.consume(length)
             if credit:
                 machine.outbox.credit(0, credit)
@@ -156,16 +155,16 @@ class Judging:
         self._machine.window.receive(length, "the connection")
         if length == 0 and not rule.end:
             raise RemoteProtocolError(ErrorCode.PROTOCOL_ERROR, "DATA without bytes and without END (SPEC 8)")
-        if length >= self._small or rule.end:
-            self._small_run = 0
-        else:
-            self._count_small()
+        self._count_small(length, rule.end)
         sink = stream.sink
         if sink is None or len(sink) < length:
             return None
         return sink[: length + HEADER_SIZE]
 
-    def _count_small(self) -> None:
+    def _count_small(self, length: int, end: bool) -> None:
+        if end or length >= self._small:
+            self._small_run = 0
+            return
         self._small_run += 1
         if self._small_run > self._machine.settings.small_data_run:
             problem = f"{self._small_run} DATA frames under {self._small} bytes in a row (SPEC 14)"

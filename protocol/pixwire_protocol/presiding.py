@@ -86,8 +86,10 @@ class Presiding:
         """Announce the end (SPEC 12). Streams above last_stream are refused (default: everything seen goes on).
 
         A drain has two steps: last_stream=2**31-1 ("open no more"), and after a round trip the true value (leave it
-        out). Before the handshake is done it refuses the connection: a server's GOAWAY waits for the client's preface
-        and is the last thing sent. False when the connection is over.
+        out). With any other code than NO_ERROR and DRAINING the connection is over: what had not left is dropped, and
+        this GOAWAY is the last thing sent. Before the handshake is done it refuses the connection in the same way,
+        whatever the code: a server's waits for the client's preface, a client's is not sent. False when the connection
+        is over.
         """
         machine = self._machine
         if machine.over:
@@ -98,8 +100,9 @@ class Presiding:
         machine.goaway_sent = goaway
         if machine.state is State.START and self._role is Role.SERVER:
             return True  # sent when the preface has shown that somebody there understands it
-        if Input.SEND_GOAWAY not in machine.inputs:
-            machine.end(b"".join(encode(goaway)) if self._role is Role.SERVER else b"")
+        possible = Input.SEND_GOAWAY in machine.inputs
+        if not possible or code not in (ErrorCode.NO_ERROR, ErrorCode.DRAINING):
+            machine.end(b"".join(encode(goaway)) if possible or self._role is Role.SERVER else b"")
             return True
         machine.local(Input.SEND_GOAWAY)
         return self._control(frame)

@@ -164,7 +164,8 @@ class Receiving(Judging):
 
     def _on_hello(self, message: Hello) -> None:
         machine, settings = self._machine, self._machine.settings
-        features = tuple(name for name in message.features if name in settings.features)
+        offered = frozenset(message.features)  # in our order, each once, however often the client offers it
+        features = tuple(name for name in settings.features if name in offered)
         self._meet(message)
         machine.outbox.greet(machine.encode(make_welcome(settings, features)))
         if settings.auth:

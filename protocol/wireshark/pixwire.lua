@@ -179,14 +179,20 @@ local function integer(value, behind)
     return string.format("%.0f", value), behind, value
 end
 
+-- An integer of 8 bytes: the text is exact, the value as near as a float comes to it.
+local function wide(bytes, at, make, read)
+    local value, behind = read(bytes, at, 8)
+    return tostring(make((number(bytes, at + 4, 4)), (number(bytes, at, 4)))), behind, value
+end
+
 -- first byte -> what follows: sizes of the length field, and the reader
 local SIZED = {
     [0xc4] = { 1, bin }, [0xc5] = { 2, bin }, [0xc6] = { 4, bin },
     [0xd9] = { 1, str }, [0xda] = { 2, str }, [0xdb] = { 4, str },
     [0xdc] = { 2, array }, [0xdd] = { 4, array }, [0xde] = { 2, map }, [0xdf] = { 4, map },
 }
-local UNSIGNED = { [0xcc] = 1, [0xcd] = 2, [0xce] = 4, [0xcf] = 8 }
-local SIGNED = { [0xd0] = 1, [0xd1] = 2, [0xd2] = 4, [0xd3] = 8 }
+local UNSIGNED = { [0xcc] = 1, [0xcd] = 2, [0xce] = 4 }
+local SIGNED = { [0xd0] = 1, [0xd1] = 2, [0xd2] = 4 }
 local FLOATS = { [0xca] = 4, [0xcb] = 8 }
 local CONSTANTS = { [0xc0] = "nil", [0xc2] = "false", [0xc3] = "true" }
 
@@ -203,6 +209,8 @@ decode = function(bytes, at, depth)
     if CONSTANTS[first] then return CONSTANTS[first], at end
     if UNSIGNED[first] then return integer(number(bytes, at, UNSIGNED[first])) end
     if SIGNED[first] then return integer(signed(bytes, at, SIGNED[first])) end
+    if first == 0xcf then return wide(bytes, at, UInt64.new, number) end
+    if first == 0xd3 then return wide(bytes, at, Int64.new, signed) end
     if FLOATS[first] then return float(bytes, at, FLOATS[first]) end
     local sized = SIZED[first]
     if not sized then error("not in the profile") end
@@ -237,10 +245,14 @@ end
 
 -- key of a head -> field of its own beside pxw.field, to filter by
 local FILTERS = { job = f.job, state = f.state, code = f.code, n = f.credit, seq = f.seq }
+-- what a number must be below to have that field: what does not fit is shown as it is, and not as another number
+local BELOW = { code = 2 ^ 16, n = 2 ^ 32, seq = 2 ^ 53 }
 
 local function add_filter(tree, range, entry)
     local field = FILTERS[entry.key]
     if not field or entry.value == nil then return end
+    local below, value = BELOW[entry.key], entry.value
+    if below and not (type(value) == "number" and value >= 0 and value < below and value % 1 == 0) then return end
     if field == f.seq then
         tree:add(field, range, UInt64.new(entry.value % 2 ^ 32, math.floor(entry.value / 2 ^ 32))):set_generated()
     elseif (field == f.job or field == f.state) == (type(entry.value) == "string") then

@@ -10,7 +10,16 @@ from pixwire.core import requests
 from pixwire.core.balance import Fleet, Journey, Seat, Where, choose, where_next
 from pixwire.core.calls import Call, ServerName
 from pixwire.core.listing import Listing, Source
-from pixwire.errors import ConnectionLost, JobNotFound, PixwireError, QueueFull, job_lost, job_not_found, request_failed
+from pixwire.errors import (
+    ConnectionLost,
+    JobNotFound,
+    PixwireError,
+    QueueFull,
+    RequestTimeout,
+    job_lost,
+    job_not_found,
+    request_failed,
+)
 from pixwire_protocol.registry import ErrorCode
 from pixwire_protocol.status import JobStatus, JobSummary
 
@@ -243,6 +252,42 @@ def test_without_mending_a_call_ends_when_nobody_is_there() -> None:
         assert journey.go_on(lost, found) == next_one
 
 
+def test_too_many_pings_make_no_server_full() -> None:
+    fleet = Fleet(1)
+    ping = requests.ping().anew()
+    fleet.began(0, ping)
+    limited = request_failed(ErrorCode.RATE_LIMITED, "RATE_LIMITED", "few pings", retry="after", retry_after_ms=5000)
+    fleet.ended(0, ping, limited, 0.0)
+    assert not fleet.is_full(0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "doubtful", "home"),
+    [
+        (None, False, "a"),  # nobody waits for it any more
+        (RequestTimeout("submit", 1.0), False, "a"),
+        (ConnectionLost("cut", processed="maybe"), False, "a"),
+        (ConnectionLost("cut", processed="no"), False, None),
+        (full(), False, None),
+        (full(), True, "a"),
+    ],
+)
+def test_a_job_that_may_be_somewhere(error: PixwireError | None, doubtful: bool, home: str | None) -> None:
+    """The same id, given again, goes where the job may be."""
+    fleet = Fleet(2)
+    attempt = submit().anew()
+    attempt.server, attempt.doubtful = ServerName("a", "e"), doubtful
+    fleet.began(0, attempt)
+    fleet.ended(0, attempt, error, 0.0)
+    assert fleet.home_of(submit()) == home
+
+
+def test_a_job_whose_server_is_lost_goes_to_no_other() -> None:
+    found = [Seat(0, "a", over=True), Seat(1, "b")]
+    for turn in range(2):
+        assert Journey(submit(), "a", turn, True).begin(found) == 0
+
+
 def test_what_a_fleet_remembers() -> None:
     fleet = Fleet(2)
     call = submit("mine").anew()
@@ -257,7 +302,8 @@ def test_what_a_fleet_remembers() -> None:
     assert fleet.home_of(requests.status("mine")) == "a"
     assert fleet.home_of(requests.status("other")) is None
     assert fleet.home_of(requests.status("mine", ServerName("b", "e"))) == "b"
-    assert fleet.home_of(submit("mine")) is None, "a repeat may be an order for anybody; the server judges"
+    assert fleet.home_of(submit("mine")) == "a", "elsewhere it would be made a second time"
+    assert fleet.home_of(submit("other")) is None
     fleet.began(1, call)
     fleet.forget_calls()
     assert fleet.outstanding(1) == 0

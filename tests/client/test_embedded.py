@@ -2,11 +2,15 @@
 
 import asyncio
 import importlib.util
+import io
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pytest
 import pixwire
 from pixwire import embedding as module
 from pixwire.embedding import Server
+from pixwire.url import parse_url
 
 HERE = Path(__file__).parent
 SECONDS = 30.0  # a bound for a test that hangs, never a measure
@@ -245,3 +250,72 @@ async def test_a_long_name_of_the_temporary_folder(home: Path, monkeypatch: pyte
         assert list(deep.iterdir()) == []
     finally:
         folder.rmdir()
+
+
+async def test_no_room_for_a_folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is no folder to remove either: not the one in which the program happens to be."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "work").touch()
+    monkeypatch.chdir(mine)
+    monkeypatch.setattr("tempfile.tempdir", str(home / "nowhere"))
+    server = Server(None, None, {})
+    with pytest.raises(FileNotFoundError):
+        server.start()
+    server.stop()
+    assert os.listdir(mine) == ["work"]
+
+
+async def test_a_folder_with_a_strange_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = home / "50%20 #1"
+    strange.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(strange))
+    with pixwire.embedded(quiet=True):
+        (folder,) = strange.iterdir()
+        arguments = Path(f"/proc/{_server_in(folder)}/cmdline").read_text().split("\0")
+        assert parse_url(arguments[arguments.index("--listen") + 1]).path == f"{folder}/s"
+
+
+async def test_a_program_with_a_thousand_open_files() -> None:
+    """`select` knows no file above number 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2048)), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with pixwire.embedded(quiet=True) as client:
+            assert client.connected
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_start_that_is_cancelled_before_it_begins(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """All threads are busy; when one is free nobody wants a server any more, and none is waited for."""
+    monkeypatch.setenv("FAKE_BEHAVIOUR", "hang")
+    monkeypatch.setattr(module, "START_SECONDS", SECONDS)
+    busy = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    holding = asyncio.ensure_future(asyncio.to_thread(busy.wait))
+    made = pixwire.embedded()
+    task = asyncio.ensure_future(made.__aenter__())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    start = time.monotonic()
+    busy.set()
+    await holding
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - start < SECONDS / 2
+    assert list(home.iterdir()) == []
+
+
+async def test_nobody_reads_the_line(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for stream in (closed, None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with pixwire.embedded() as client:
+            assert client.connected
+        assert list(home.iterdir()) == []

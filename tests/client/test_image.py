@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -56,6 +57,56 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         image(encoded()).save(tmp_path / "a.png")
     assert caught.value.filename == str(tmp_path / "a.png")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_pipe_or_device_is_written_into(tmp_path: Path) -> None:
+    """In its place nobody wants a file, least of all in that of /dev/null."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert image(encoded()).save(path) == path
+        assert path.is_fifo()
+        assert os.read(reader, 1 << 16) == encoded()
+        assert os.listdir(tmp_path) == ["pipe"]
+    finally:
+        os.close(reader)
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 251 + ".png")
+    image(encoded()).save(path)
+    assert path.read_bytes() == encoded()
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_path_that_names_no_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"\.'|/'"):
+        image(encoded()).save(name)
+    assert os.listdir(tmp_path) == []
+
+
+class Slow(io.RawIOBase):
+    """A file without a buffer that takes a few bytes at a time, and at some point no more."""
+
+    def __init__(self, most: int, answer: int | None = 0) -> None:
+        self.data, self.most, self.answer = b"", most, answer
+
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]  # as in typeshed, but for None
+        part = bytes(data[: min(3, self.most - len(self.data))])
+        self.data += part
+        return len(part) or self.answer
+
+
+def test_a_file_that_takes_a_part() -> None:
+    whole = Slow(1 << 20)
+    image(encoded()).write_to(whole)
+    assert whole.data == encoded()
+    with pytest.raises(OSError, match="takes no more"):
+        image(encoded()).write_to(Slow(10))
+    with pytest.raises(BlockingIOError):
+        image(encoded()).write_to(Slow(10, None))
 
 
 def test_to_pil() -> None:

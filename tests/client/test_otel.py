@@ -63,3 +63,12 @@ def test_the_present_span(made: tuple[TracerProvider, InMemorySpanExporter]) -> 
         assert told is not None
         assert told.split("-")[:3] == ["00", f"{context.trace_id:032x}", f"{context.span_id:016x}"]
         assert Trace(told).check() == Trace(told), "generate takes it as it is"
+
+
+def test_the_span_that_happens_to_be_there_is_no_parent(made: tuple[TracerProvider, InMemorySpanExporter]) -> None:
+    """A call ends in the context in which its client was connected: perhaps in a span that ended long ago."""
+    provider, exporter = made
+    with provider.get_tracer("t").start_as_current_span("start of the program"):
+        otel.spans(provider)(CallRecord("status", "pixwire://h", None, 0.0, "ok"))
+    span, _ = exporter.get_finished_spans()
+    assert (span.name, span.parent) == ("pixwire status", None)

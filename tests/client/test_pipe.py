@@ -1,15 +1,21 @@
-"""The asyncio transport of a client: when what it has to say leaves."""
+"""The transports of a client: when what it has to say leaves, and what closes them."""
 
 import asyncio
+import selectors
+import socket
+import struct
 from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
+from aio_support import SECONDS
 
 from pixwire.aio.pipe import BURST, Pipe
 from pixwire.core.channel import Channel
 from pixwire.core.session import ClientSession
 from pixwire.core.updates import Update
+from pixwire.sync.pipe import Pipe as BlockingPipe
+from pixwire.url import Endpoint
 
 
 class Session:
@@ -73,3 +79,49 @@ async def test_one_turn_of_the_loop_does_not_read_for_ever() -> None:
         asyncio.get_running_loop().call_soon(turned.set_result, None)
         await turned
         assert transport.data == [b"credit"] * 3
+
+
+class Host:
+    """The thread of a blocking client: it is told to hang up by the very call that gives the last bytes."""
+
+    bytes_received = 0
+    reached = was_connected = False
+
+    def __init__(self) -> None:
+        self.session = self
+        self.selector = selectors.DefaultSelector()
+        self.has_output = True
+        self.lost: list[str] = []
+        self.pipe: BlockingPipe | None = None
+
+    def data_to_send(self, channel: object, now: float) -> tuple[list[bytes], list[str]]:
+        self.has_output = False
+        return [b"goodbye"], ["hang up"]
+
+    def lose(self, channel: object, reason: str, now: float) -> list[str]:
+        self.lost.append(reason)
+        return []
+
+    def heard(self, updates: Sequence[Any]) -> None:
+        if updates and self.pipe is not None:
+            self.pipe.hang_up()
+
+
+def test_a_hang_up_in_the_middle_of_a_flush() -> None:
+    """And the server is gone when the bytes are sent: the flush that was under way finds its socket closed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    host = Host()
+    double = cast("Any", host)
+    pipe = host.pipe = BlockingPipe(double, double, Endpoint("pixwire://h"), None)
+    pipe.connect([(socket.AF_INET, socket.SOCK_STREAM, 0, listener.getsockname())])
+    peer, _ = listener.accept()
+    (ready,) = host.selector.select(SECONDS)
+    ready[0].data(ready[1])
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()  # with a reset
+    host.selector.select(SECONDS)
+    pipe.flush()
+    assert pipe.closed
+    assert len(host.lost) == 1
+    listener.close()
+    host.selector.close()

@@ -125,3 +125,7 @@ def test_others_are_decoded(kind: str) -> None:
     assert array.shape == (21, 37, 3)
     assert array.dtype == np.uint8
     assert abs(array.astype(int) - [255, 0, 0]).max() < 8
+
+
+def test_hostile_nesting() -> None:
+    assert read_recipe(b"<pixwire:recipe>" + b"[" * 100_000 + b"</pixwire:recipe>") is None

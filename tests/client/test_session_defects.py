@@ -154,3 +154,17 @@ def test_the_table_has_no_way_out_of_done() -> None:
     call.phase = Phase.DONE
     assert call.receive(messages.Result({}), True) is None
     assert call.error is None
+
+
+def test_an_image_for_which_there_is_no_memory() -> None:
+    """It fails its call, and not the connection (nor, in the blocking client, the thread of all connections)."""
+    pair = Pair(max_image_bytes=1 << 60)
+    call, other = pair.begin(requests.fetch("j", 0)), pair.begin(requests.status("j"))
+    pair.pump()
+    head = {"job": "j", "offset": 0, "length": 1 << 50, **artifact(0, PNG), "size": 1 << 50}
+    pair.server.send(1, messages.Result(head))
+    pair.answer(3, "running", end=True)
+    pair.pump()
+    assert "no memory for an image of 1,125,899,906,842,624 bytes" in str(failure(call))
+    assert other.outcome.state == "running"
+    assert pair.sent(messages.Reset)

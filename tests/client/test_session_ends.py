@@ -282,3 +282,23 @@ def test_a_server_that_answers_pings_is_alive() -> None:
     pair.advance(60.0)
     assert pair.channel is not None
     assert not call.done
+
+
+@pytest.mark.parametrize("first", ["told to wait", "lost"])
+def test_who_does_not_wait_for_connections_waits_for_none(first: str) -> None:
+    """Also a call that is held back for another reason: there is no room for it, or its image is another one."""
+    pair = Pair(mend=False)
+    call = pair.begin(requests.status("j"))
+    pair.pump()
+    refused = {"processed": "no", "retry_after_ms": 60_000}
+    if first == "told to wait":
+        pair.server.send_error(1, ErrorCode.TOO_MANY_STREAMS, "full", **refused)
+        pair.pump()
+        assert not call.done
+        pair.lose()
+    else:
+        pair.server.goaway(ErrorCode.NO_ERROR, "going", last_stream=1)
+        pair.server.send_error(1, ErrorCode.TOO_MANY_STREAMS, "full", **refused)
+        pair.pump()
+    assert isinstance(failure(call), ConnectionLost | Draining)
+    assert pair.finished() == [call]

@@ -276,3 +276,25 @@ def test_an_unanswered_submit_may_go_to_another_server() -> None:
     pair.server.send_error(only(pair)[0], ErrorCode.JOB_NOT_FOUND, "no such job")
     pair.pump()
     assert isinstance(failure(later), JobLost)
+
+
+def test_every_image_of_a_job_may_be_another_one() -> None:
+    """What is bounded is how often one image changes."""
+    pair = mending()
+    call = pair.begin(generate("j"))
+    pair.pump()
+    old = [artifact(index, b"old %d" % index) for index in range(5)]
+    pair.answer(1, "succeeded", artifacts=old)
+    pair.pump()
+    reconnect(pair)
+    for index in range(5):
+        stream, fetch = max(pair.requests.items())
+        assert fetch == messages.Fetch("j", index, etag=old[index]["etag"])
+        pair.server.send_error(stream, ErrorCode.ARTIFACT_CHANGED, "another one")
+        pair.pump()
+        stream, fetch = max(pair.requests.items())
+        assert fetch == messages.Fetch("j", index)
+        announce(pair, stream, index, PNG)
+        pair.server.send_data(stream, memoryview(PNG), True)
+        pair.pump()
+    assert [image.bytes for image in call.outcome] == [PNG] * 5

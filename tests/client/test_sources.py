@@ -14,9 +14,11 @@ from pictures import png
 from PIL import Image as Pillow
 
 import pixwire
+from pixwire.core.drafts import draft
 from pixwire.core.uploads import Upload
-from pixwire.errors import InvalidArgument
+from pixwire.errors import InvalidArgument, RequestTimeout
 from pixwire.sources import CHUNK, IN_MEMORY, InFile, InMemory, is_quick, media_type_of, prepare
+from pixwire.sync.reading import read
 
 PNG = png()
 
@@ -162,3 +164,32 @@ def test_neither_pillow_nor_numpy_is_loaded_unasked() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+NEVER_READ = """
+import asyncio, sys
+from pixwire.aio.reading import read
+from pixwire.core.drafts import draft
+from pixwire.errors import RequestTimeout
+try:
+    asyncio.run(read(draft("x", None, image=sys.argv[1]), 0.05))
+except RequestTimeout as error:
+    print(error)
+"""
+
+
+def test_a_pipe_that_nobody_writes_to_holds_up_no_program(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", NEVER_READ, str(pipe)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "reading the images did not finish within 0.05 s\n"
+
+
+def test_no_time_is_left_to_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(RequestTimeout):
+        read(draft("x", None, image=pipe), -1.0)
+    with pipe.open("wb"):  # lets the thread go
+        pass

@@ -1,5 +1,7 @@
 """Server URLs."""
 
+import os
+
 import pytest
 
 from pixwire.errors import InvalidURL
@@ -27,6 +29,9 @@ def test_the_default_is_this_machine() -> None:
 def test_unix() -> None:
     assert parse_url("pixwire+unix:///run/pix%20wire.sock").path == "/run/pix wire.sock"
     assert parse_url("pixwire+unix:///run/a%3Fb%23c").path == "/run/a?b#c"
+    assert parse_url("pixwire+unix:///srv@1/p.sock").path == "/srv@1/p.sock", "no credentials: no host is before it"
+    assert os.fsencode(parse_url("pixwire+unix:///run/%ff.sock").path or "") == b"/run/\xff.sock"
+    assert len(parse_url("pixwire+unix:///" + "x" * 106).path or "") == 107
 
 
 def test_tls() -> None:
@@ -73,6 +78,8 @@ def test_credentials_are_refused_and_not_shown(url: str) -> None:
         ("pixwire://[::1", "Invalid IPv6"),
         ("pixwire+unix://run/pixwire.sock", "pixwire+unix:///run/pixwire.sock"),
         ("pixwire+unix:///", "path of the socket"),
+        ("pixwire+unix:///run/a%00b", "zero byte"),
+        ("pixwire+unix:///" + "x" * 107, "the path has 108 bytes, and the address of a Unix socket has room for 107"),
     ],
 )
 def test_refused_with_advice(url: str, says: str) -> None:

@@ -83,6 +83,15 @@ def test_a_client_that_does_nothing(conform: Conform) -> None:
     assert "never connected" in case["message"]
 
 
+def test_a_report_that_cannot_be_written_is_told_behind_the_outcomes(conform: Conform, tmp_path: Path) -> None:
+    there_is_none = tmp_path / "none" / "junit.xml"
+    client = ("--client", "--only", "PXW-CON-005", "--junit", str(there_is_none), "--", sys.executable, "-c", "pass")
+    told = conform(*client)
+    assert told.returncode == 2
+    assert "never connected" in told.stdout
+    assert f"cannot write '{there_is_none}': No such file or directory" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -94,7 +103,11 @@ def test_a_client_that_does_nothing(conform: Conform) -> None:
         (["pixwire://127.0.0.1:9", "4"], 3, "127.0.0.1:9"),
         (["pixwire://example.org", "--token", "x"], 2, "cleartext"),
         (["--client", "--listen", "nowhere", "--", "true"], 2, "no address"),
+        (["--client", "--listen", "127.0.0.1:65536", "--", "true"], 2, "no address"),
+        (["--client", "--listen", "127.0.0.1:²", "--", "true"], 2, "no address"),
+        (["--client", "--listen", "a..b:0", "--", "true"], 2, "no host can have this name"),
         (["--client", "--only", "4/1", "--", "/no/such/program"], 2, "cannot start"),
+        (["pixwire://127.0.0.1:9", "--drain", "systemctl 'stop"], 2, "a quote is not closed"),
     ],
 )
 def test_wrong_usage(conform: Conform, arguments: list[str], code: int, said: str) -> None:

@@ -1,6 +1,8 @@
 """Connecting, and the ways in which it fails."""
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,15 @@ async def test_nobody_listens(shell: Shell, tmp_path: Path) -> None:
     assert caught.value.url == f"pixwire+unix://{tmp_path}/none"
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_what_cannot_be_the_name_of_a_host(
+    shell: Shell, host: str, tidy: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(errors.ConnectError, match="cannot be the name of a host"):
+        await shell.connect(f"pixwire://{host}")
+    assert capsys.readouterr().err == "", "no thread has died of it"
+
+
 async def test_refused(shell: Shell, server: ScriptedServer) -> None:
     async with ScriptedServer() as other:
         url = other.url
@@ -70,6 +81,17 @@ async def test_a_cancelled_connect_leaves_nothing_open(shell: Shell, server: Scr
     await peer.gone
 
 
+@LOOPS
+async def test_a_closed_client_is_forgotten(shell: Shell, server: ScriptedServer) -> None:
+    """No timer holds it until the next look at a connection that is no more."""
+    client = await shell.connect(server.url)
+    link = weakref.ref(client._link)
+    await client.close()
+    del client
+    gc.collect()
+    assert link() is None
+
+
 async def test_connections_are_told_of(shell: Shell, server: ScriptedServer) -> None:
     heard: asyncio.Queue[str | None] = asyncio.Queue()
     async with shell.connect(server.url, on_connection=heard.put_nowait) as client:
@@ -91,3 +113,13 @@ def test_bad_urls_and_windows_are_found_at_once(make: Any) -> None:
         make(on_disconnect="shrug")
     with pytest.raises(errors.InvalidArgument, match="stream_window"):
         make(stream_window=1)
+    wrong = [
+        ("patience", "60"),
+        ("patience", -1),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("timeout", None),
+    ]
+    for name, value in [*wrong, ("max_image_bytes", "1e9"), ("max_image_bytes", 0)]:
+        with pytest.raises(errors.InvalidArgument, match=f"{name} must be"):
+            make(**{name: value})

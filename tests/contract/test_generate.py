@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from aio_support import BIG, PNG, spawn
 from scripted_server import ScriptedServer
-from shells import Connected
+from shells import LOOPS, Connected
 
 import pixwire
 from pixwire import errors
-from pixwire_protocol.messages import Submit
+from pixwire_protocol.messages import Status, Submit
 from pixwire_protocol.params import parse
 from pixwire_protocol.registry import ErrorCode
 
@@ -100,6 +100,18 @@ async def test_wrong_arguments_are_found_before_anything_is_sent(server: Scripte
     assert server.requests.empty()
 
 
+async def test_a_timeout_that_is_no_number(server: ScriptedServer, client: Connected) -> None:
+    """It fails its call alone, before anything is sent."""
+    other = spawn(client.job("j").status())
+    status = await server.next(Status)
+    for call in (client.generate("x", timeout="5"), client.job("j").status(timeout="5")):
+        with pytest.raises(TypeError):
+            await spawn(call)
+    status.result("running")
+    assert (await other).state == "running"
+    assert server.requests.empty()
+
+
 async def test_a_failed_job(server: ScriptedServer, client: Connected) -> None:
     task = spawn(client.generate("x"))
     request = await server.next(Submit)
@@ -133,6 +145,29 @@ async def test_a_mistake_in_a_callback_comes_out_of_the_call(server: ScriptedSer
         await task
     assert await request.peer.resets.get() == request.stream
     assert await client.ping() >= 0
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("raised", "heard"), [(StopIteration(1), RuntimeError), (asyncio.CancelledError(), asyncio.CancelledError)]
+)
+async def test_what_no_future_holds(
+    server: ScriptedServer, client: Connected, raised: BaseException, heard: type[BaseException]
+) -> None:
+    """It is the caller's, too, and must not end the connection that others use."""
+
+    def broken(event: Any) -> None:
+        raise raised
+
+    other = spawn(client.job("j").status())
+    status = await server.next(Status)
+    task = spawn(client.generate("x", on_state=broken))
+    (await server.next(Submit)).accept()
+    with pytest.raises(heard):
+        await task
+    status.result("running")
+    assert (await other).state == "running"
+    assert len(server.peers) == 1
 
 
 async def test_many_on_one_connection_each_get_their_own(client: Connected, server: ScriptedServer) -> None:

@@ -21,6 +21,7 @@ import pixwire
 from pixwire import errors
 from pixwire.sync.worker import Worker
 from pixwire_protocol.messages import Status, Submit, Watch
+from pixwire_protocol.registry import ErrorCode
 
 # --- threads
 
@@ -160,6 +161,21 @@ def test_a_defect_of_the_thread_leaves_nobody_waiting(scripted: InThread, monkey
         client.ping()
     monkeypatch.undo()
     client.close()
+
+
+def test_a_server_that_wants_to_see_nobody_for_weeks(scripted: InThread) -> None:
+    """The system cannot wait so long at once (epoll counts milliseconds in 31 bits)."""
+    with pixwire.Client(scripted.url) as client:
+        peer = scripted.do(scripted.server.arrived.get())
+        scripted.call(peer.goaway, ErrorCode.NO_ERROR, last_stream=0, reconnect_after_ms=2**31 - 1)
+        peer = scripted.do(wait_for(peer.gone))
+        with pytest.raises(errors.RequestTimeout):
+            client.job("j").status(timeout=0.05)
+        assert not client.closed
+
+
+async def wait_for(future: "asyncio.Future[None]") -> None:
+    await future
 
 
 # --- Ctrl-C

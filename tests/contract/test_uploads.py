@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,9 @@ async def test_a_cancelled_upload_leaves_nothing(
     assert isinstance(found.message, Status)
     found.result("running")
     assert (await other).state == "running"
-    await asyncio.get_running_loop().shutdown_default_executor()  # the thread may still be reading
+    for thread in threading.enumerate():
+        if thread.name == "pixwire reading":
+            await asyncio.to_thread(thread.join)
     assert len(os.listdir("/proc/self/fd")) == open_files
     assert server.requests.empty()
 

@@ -193,6 +193,11 @@ def test_every_form_of_msgpack_in_a_head_is_read(tmp_path: Path) -> None:
         256,
         65536,
         2**32,
+        2**53 + 1,
+        2**63 - 1,
+        2**64 - 1,
+        -(2**53) - 1,
+        -(2**63),
         -1,
         -33,
         -200,
@@ -213,11 +218,23 @@ def test_every_form_of_msgpack_in_a_head_is_read(tmp_path: Path) -> None:
     assert not column(packets, "pxw.bad_head")
     fields = dict(field.split(": ", 1) for field in column(packets, "pxw.field"))
     assert len(fields) == len(head)
-    whole_numbers = {f"v{i}": str(value) for i, value in enumerate(values[:11])}
+    whole_numbers = {f"v{i}": str(value) for i, value in enumerate(values[:16])}
     assert {key: fields[key] for key in whole_numbers} == whole_numbers
-    assert (fields["v11"], fields["v12"], fields["v13"]) == ("1.5", "true", "nil")
-    assert fields["v16"] == "[1, [2]]"
-    assert fields["v17"] == '{"k": {}}'
+    assert (fields["v16"], fields["v17"], fields["v18"]) == ("1.5", "true", "nil")
+    assert fields["v21"] == "[1, [2]]"
+    assert fields["v22"] == '{"k": {}}'
+
+
+@needs_tshark
+def test_a_number_that_a_filter_cannot_hold_is_no_other_number_there(tmp_path: Path) -> None:
+    capture = tmp_path / "numbers.pcap"
+    numbers = [-1, 2**40, 1.5, float("inf"), float("nan"), "5", True]
+    said = [("C", pair.raw(FrameType.CREDIT, 1, {"n": n, "code": n, "seq": -1})) for n in numbers]
+    said.append(("C", pair.raw(FrameType.CREDIT, 1, {"n": 2**31, "code": 0x100, "seq": 2**53 - 1})))
+    packet_capture.write_pcap(capture, [("C", PREFACE), *said])
+    packets = dissect(capture, "pxw.credit", "pxw.code", "pxw.seq")
+    found = [column(packets, name) for name in ("pxw.credit", "pxw.code", "pxw.seq")]
+    assert found == [[str(2**31)], ["0x0100"], [str(2**53 - 1)]]
 
 
 def test_the_dissector_says_what_the_registry_says() -> None:

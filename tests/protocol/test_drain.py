@@ -61,6 +61,28 @@ def test_requests_above_the_last_stream_are_refused_unprocessed() -> None:
     assert connection.send(1, m.Result(STATUS), end=True)
 
 
+@pytest.mark.req("PXW-CON-009", "PXW-CON-010", "PXW-AUT-012")
+@pytest.mark.parametrize("role", list(Role))
+def test_a_goaway_with_an_error_code_is_the_last_word(role: Role) -> None:
+    """What waits to be sent is dropped, what comes is not processed."""
+    connection = ready(role)
+    if role is Role.SERVER:
+        connection.receive(b"".join(raw(FrameType.STATUS, stream, {"job": "j"}, flags=END) for stream in (1, 3)))
+        connection.send(1, m.Result(STATUS), end=True)
+        connection.receive(raw(0x55, 3))  # an unknown type: ERROR waits behind the RESULT
+    else:
+        connection.open(m.Status("j"))
+    assert connection.goaway(ErrorCode.EXCESSIVE_LOAD, "too much")
+    assert connection.over
+    (frame,) = cut_frames(drain(connection))
+    assert frame.type == FrameType.GOAWAY
+    assert frame.head is not None
+    assert frame.head["code"] == ErrorCode.EXCESSIVE_LOAD
+    assert connection.receive(raw(FrameType.PING, tail=b"12345678")) == []
+    assert not connection.goaway(ErrorCode.DRAINING)
+    assert not connection.has_output
+
+
 def test_the_last_stream_never_rises() -> None:
     connection = ready(Role.SERVER)
     connection.goaway(ErrorCode.DRAINING, last_stream=5)

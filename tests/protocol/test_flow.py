@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from protocol_pair import END, STATUS, Pair, bytewise, cut_frames, drain, raw, ready, received, the_error, watch, whole
 
 from pixwire_protocol import messages as m
-from pixwire_protocol.connection import Connection, Received, Role
+from pixwire_protocol.connection import Connection, Failed, Received, Role
 from pixwire_protocol.errors import LocalProtocolError, RemoteProtocolError
 from pixwire_protocol.flow import ReceiveWindow, SendWindow
-from pixwire_protocol.registry import MAX_CREDIT, ErrorCode, FrameType
+from pixwire_protocol.registry import MAX_CREDIT, ErrorCode, Flag, FrameType
 
 # ---------------------------------------------------------------------- the arithmetic
 
@@ -111,6 +111,33 @@ def test_a_flood_of_tiny_data_frames() -> None:
     assert len(connection.receive(tiny * 50)) == 50
     assert len(connection.receive(raw(FrameType.DATA, stream, tail=bytes(1024)) + tiny * 50)) == 51
     assert the_error(connection.receive(tiny)).code is ErrorCode.EXCESSIVE_LOAD
+
+
+@pytest.mark.req("PXW-LIM-003")
+@pytest.mark.parametrize(("size", "flags"), [(1024, 0), (1, Flag.END), (0, Flag.END)])
+def test_ignored_data_that_is_not_small_ends_a_row_of_small_frames(size: int, flags: int) -> None:
+    connection = ready(Role.CLIENT, small_data_run=50)
+    stream = announced(connection)
+    connection.reset(stream)
+    tiny = raw(FrameType.DATA, stream, tail=b"x")
+    for _ in range(3):
+        assert connection.receive(tiny * 50) == []
+        assert connection.receive(raw(FrameType.DATA, stream, tail=bytes(size), flags=flags)) == []
+    assert the_error(connection.receive(tiny * 51)).code is ErrorCode.EXCESSIVE_LOAD
+
+
+@pytest.mark.req("PXW-LIM-003")
+@pytest.mark.parametrize(("window", "small"), [(1024, 255), (1025, 256), (1027, 256), (1028, 256), (8192, 1023)])
+def test_small_is_below_a_quarter_of_the_window(window: int, small: int) -> None:
+    for size, fails in ((small, True), (small + 1, False)):
+        connection = ready(Role.CLIENT, small_data_run=16, stream_window=window)
+        stream = announced(connection)
+        for _ in range(17):
+            reported = connection.receive(raw(FrameType.DATA, stream, tail=bytes(size)))
+            if connection.failure is None:
+                connection.consumed(stream, size)
+                drain(connection)
+        assert isinstance(reported[-1], Failed) is fails
 
 
 def test_consuming_more_than_came() -> None:

@@ -162,6 +162,17 @@ def test_features_are_the_common_ones() -> None:
     assert welcome.head["features"] == ["later"]
 
 
+def test_a_feature_that_is_offered_often_is_answered_once() -> None:
+    """Or a client could ask for a WELCOME that is longer than it takes."""
+    feature = "org.example." + "x" * 52
+    connection = server(features=(feature,))
+    hello = {"agent": "x", "features": [feature] * 61, "limits": {"max_frame": 4096}}
+    connection.receive(PREFACE + raw(FrameType.HELLO, 0, hello))
+    (welcome,) = cut_frames(drain(connection))
+    assert welcome.head is not None
+    assert welcome.head["features"] == [feature]
+
+
 @pytest.mark.req("PXW-HSK-010")
 def test_a_feature_that_was_not_offered_is_refused() -> None:
     connection = client(features=())

@@ -126,6 +126,31 @@ def test_problems_inside_a_frame_are_named_at_their_byte(data: bytes, part: str,
     assert [problem.offset for problem in found] == [at]
 
 
+def test_a_map_as_the_key_of_a_map_as_the_key_of_a_map_makes_no_long_name() -> None:
+    head = b"\x01"
+    for _ in range(16):  # with names made of names, each level would double what is shown
+        head = b"\x81" + head + b"\xc0"
+    (item,) = annotate(pack_header(0x11, 1, 1, len(head), 0) + head)
+    assert isinstance(item, SeenFrame)
+    assert item.head == {"(a map)": None}
+    head = b"\x82\x91\x01\xc0\x91\x02\xc0"
+    (item,) = annotate(pack_header(0x11, 1, 1, len(head), 0) + head)
+    assert isinstance(item, SeenFrame)
+    assert item.head == {"(an array)": None}
+    assert not any("comes twice" in problem.text for problem in item.problems)
+
+
+@pytest.mark.parametrize(("levels", "readable"), [(63, True), (64, False), (900, False)])
+def test_a_deep_head_is_shown_as_bytes(levels: int, readable: bool) -> None:
+    head = b"\x81\xa1a" + b"\x91" * (levels - 1) + b"\x90"
+    (item,) = annotate(pack_header(0x11, 1, 1, len(head), 0) + head)
+    assert isinstance(item, SeenFrame)
+    assert (item.head is not None) is readable
+    assert any("nested more than 8 levels" in problem.text for problem in item.problems)
+    assert json.dumps(to_map(item, "C"))
+    assert ("head 81 a1 61 91" in "".join(lines(item, "C"))) is not readable
+
+
 def test_a_type_that_is_to_be_skipped_is_no_problem() -> None:
     (item,) = annotate(pack_header(0x91, 0xFF, 0, 0, 0))
     assert isinstance(item, SeenFrame)

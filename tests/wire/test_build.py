@@ -29,6 +29,20 @@ def test_a_stream_id_of_one_s_own_is_not_given_again() -> None:
     assert see(frame_of('{"type": "STATUS", "head": {"job": "a"}}', streams)).stream == 43
 
 
+@pytest.mark.parametrize("last", [2**31 - 1, 2**32 - 1])
+def test_when_the_stream_ids_are_used_up(last: int) -> None:
+    streams = Streams()
+    frame_of(f'{{"type": "STATUS", "stream": {last}, "head": {{"job": "a"}}}}', streams)
+    with pytest.raises(InputError, match=f"no stream id above {last} is left"):
+        frame_of('{"type": "STATUS", "head": {"job": "a"}}', streams)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "a\\ud800b"])
+def test_names_that_no_file_has(name: str) -> None:
+    with pytest.raises(InputError, match="no file can have this name"):
+        frame_of(f'{{"type": "DATA", "tail": "@{name}"}}', Streams())
+
+
 def test_a_submit_with_attachments_has_no_end() -> None:
     head = {"job": "a", "kind": "img2img", "attachments": [{"name": "image"}]}
     assert not see(frame_from({"type": "SUBMIT", "head": head, "tail": {}}, Streams())).end

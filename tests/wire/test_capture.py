@@ -1,7 +1,9 @@
 """`.pxwcap`: what is written can be read, and what cannot be read says where."""
 
 import json
+from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import strategies as st
 from wire_bytes import HELLO, STATUS, TOKEN, WELCOME, cut, frame, given
@@ -9,6 +11,9 @@ from wire_bytes import HELLO, STATUS, TOKEN, WELCOME, cut, frame, given
 from pixwire.wire.annotate import SeenFrame, Side, annotate
 from pixwire.wire.capture import Capture, CaptureError, Chunk, Mark, Record, dump, parse
 from pixwire.wire.record import Recorder, TokenMask
+from pixwire.wire.shown import lines as lines_of
+from pixwire.wire.shown import to_map
+from pixwire_protocol.header import pack_header
 from pixwire_protocol.messages import Auth, Ping
 
 sides: st.SearchStrategy[Side] = st.sampled_from(["C", "S"])
@@ -85,6 +90,14 @@ def test_unknown_keys_and_events_are_no_error() -> None:
 
 # ---------------------------------------------------------------------- secrets
 
+
+def raw_auth(pairs: list[tuple[str, Any]]) -> bytes:
+    """An AUTH with these keys, whatever they are."""
+    packer = msgpack.Packer()
+    head = packer.pack_map_pairs([("mechanism", "bearer"), *pairs])
+    return pack_header(0x02, 0, 0, len(head), 0) + head
+
+
 AUTH = frame(Auth("bearer", TOKEN))
 SESSION = HELLO + AUTH + STATUS + frame(Ping(b"12345678"))
 
@@ -121,6 +134,22 @@ def test_an_auth_that_was_cut_off_is_masked_too() -> None:
     data = parse("".join(lines).encode()).connections()[0].sent("C")
     assert len(data) == len(HELLO + AUTH) - 3
     assert TOKEN.encode()[:5] not in data
+
+
+@pytest.mark.req("PXW-AUT-020")
+@pytest.mark.parametrize(
+    "auth",
+    [
+        pytest.param(AUTH[:5] + b"\x01" + AUTH[6:], id="with ACK"),
+        pytest.param(raw_auth([("token", TOKEN), ("token", "x")]), id="two tokens"),
+        pytest.param(raw_auth([("token", [TOKEN])]), id="a token in an array"),
+    ],
+)
+def test_a_token_in_an_auth_that_is_wrong_is_masked_too(auth: bytes) -> None:
+    mask = TokenMask()
+    assert TOKEN.encode() not in mask.feed(HELLO + auth) + mask.end()
+    (item,) = annotate(auth)
+    assert TOKEN not in "".join(lines_of(item, "C")) + json.dumps(to_map(item, "C"))
 
 
 def test_the_server_s_bytes_and_wanted_secrets_are_written_as_they_are() -> None:

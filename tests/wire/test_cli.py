@@ -332,7 +332,7 @@ async def test_the_repl_takes_lines_from_a_pipe(url: str) -> None:
         *WIRE, "repl", url, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
-    lines = b"help\nstatus jib\nhelp STATUS\nstatus job=x\n"  # the answer is waited for at the end
+    lines = b"help\nstatus jib\nhelp STATUS\n\xff\nstatus job=x\n"  # the answer is waited for at the end
     async with asyncio.timeout(SECONDS):
         out, err = await process.communicate(lines)
     assert process.returncode == 0
@@ -342,6 +342,7 @@ async def test_the_repl_takes_lines_from_a_pipe(url: str) -> None:
     assert "JOB_NOT_FOUND" in text
     assert "How is this job doing?" in text
     assert "'jib' is no field=value" in err.decode()
+    assert "'\ufffd' is neither a message nor a command" in err.decode()
 
 
 @pytest.mark.parametrize(
@@ -381,6 +382,9 @@ def test_wrong_usage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         (["wire", "ping", "--count", "0"], "'--count'"),
         (["wire", "decode", "00", "--as", "tea"], "'--as'"),
         (["wire", "proxy", "--flip", "1/9"], "with a bit from 0 to 7"),
+        (["wire", "proxy", "--flip", "²/1"], "with a bit from 0 to 7"),
+        (["wire", "proxy", "--flip", "1/¹"], "with a bit from 0 to 7"),
+        (["wire", "tap", "-l", "127.0.0.1:" + "1" * 5000], "write host:port"),
     ):
         assert main(arguments) == ExitCode.USAGE
         err = capsys.readouterr().err

@@ -52,6 +52,21 @@ def test_another_value_is_found_by_its_path() -> None:
     assert places(diff(RUN, other, DiffOptions(ignore=frozenset(["state", "artifacts"])))) == [("S", 3, "DATA sha256")]
 
 
+def test_bytes_that_make_no_sense_are_compared_too() -> None:
+    one, two = after_handshake(("S", b"GET / HTTP/1.1")), after_handshake(("S", b"SSH-2.0-nobody"))
+    assert diff(one, one) == []
+    assert places(diff(one, two)) == [("S", 0, "unreadable bytes sha256")]
+    assert places(diff(one, after_handshake(("S", b"GET /")))) == [
+        ("S", 0, "unreadable bytes bytes"),
+        ("S", 0, "unreadable bytes sha256"),
+    ]
+    result, event = frame(Result(state()), 1), frame(Event({**state(), "event": "state"}), 1)
+    assert diff(after_handshake(("S", result[:-1])), after_handshake(("S", result[:-9]))) == []
+    assert places(diff(after_handshake(("S", result[:-1])), after_handshake(("S", event[:-1])))) == [
+        ("S", 0, "unreadable bytes begins")
+    ]
+
+
 def test_a_missing_frame_does_not_make_all_others_differ() -> None:
     watched = [frame(Event({**state(name, number), "event": "state"}), 1) for number, name in enumerate("abcd", 2)]
     one = after_handshake(("C", SUBMIT), ("S", b"".join(watched)))

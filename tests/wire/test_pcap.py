@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from wire_bytes import HELLO, STATUS, WELCOME, given
 
+from pixwire.wire import tcp
 from pixwire.wire.capture import Mark
 from pixwire.wire.errors import InputError
 from pixwire.wire.pcap import read_pcap
@@ -102,6 +103,43 @@ def test_the_longer_of_two_segments_at_one_place_is_kept() -> None:
     direction.syn(0)
     assert direction.segment(5, b"ab") + direction.segment(5, b"abcd") + direction.segment(5, b"a") == b""
     assert direction.segment(1, b"wxyz") == b"wxyzabcd"
+
+
+class Counted(bytes):
+    """Bytes that count how often their length is asked for."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        Counted.asked += 1
+        return super().__len__()
+
+
+def test_what_waits_behind_a_lost_segment_is_not_looked_through_for_each_new_one() -> None:
+    direction = Direction()
+    direction.syn(0)
+    Counted.asked = 0
+    count = 500
+    for number in range(count):
+        assert direction.segment(2 + number, Counted(b"x")) == b""
+    assert direction.segment(1, b"a") == b"a" + b"x" * count
+    assert Counted.asked < 20 * count
+
+
+def test_a_lost_segment_that_comes_late_is_taken_however_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "_HELD", 4)
+    direction = Direction()
+    direction.syn(0)
+    assert direction.segment(5, b"5678") + direction.segment(9, b"too much") == b""
+    assert direction.segment(1, b"1234") == b"12345678"
+    assert (direction.missing, direction.behind) == (0, 0)
+
+
+def test_a_strange_packet_is_no_end_of_the_capture() -> None:
+    cut_label = b"\0" * 12 + b"\x88\x47\0\0\x01\xff"  # MPLS, and nothing behind the label
+    ethernet = [b"\0" * 12 + b"\x08\x00" + packet for packet in packets(PLAIN)]
+    (connection,) = read_pcap(pcap([cut_label, *ethernet[:3], cut_label, *ethernet[3:]], link=1)).connections()
+    assert connection.sent("C") == SAID
 
 
 def test_a_hole_is_told_and_nothing_behind_it_is_made_up() -> None:

@@ -228,6 +228,7 @@ class Link:
                 self._hang_up(channel)
             case Over(error):
                 self._not_opened(error)
+                self._set_timer()  # to none: it would hold all of this for as long as it had to run
             case Unreached(reason):
                 self._not_opened(ConnectionLost(reason, processed="no"))
 
@@ -253,9 +254,11 @@ class Link:
             return
         try:
             wanted = listener(event)
-        except Exception as error:  # a mistake in the caller's callback belongs to the caller, not to the connection
+        except (KeyboardInterrupt, SystemExit):  # these two end the loop
+            raise
+        except BaseException as error:  # a mistake in the caller's callback is the caller's, not the connection's
             if not self._waiters[call].done():
-                self._waiters[call].set_exception(error)
+                self._waiters[call].set_exception(_raisable(error))
             wanted = False
         if not wanted:
             self.release(call)
@@ -333,6 +336,15 @@ class Link:
             self._carry_out(self.session.lose(channel, reason, self._loop.time()))
         else:
             self._carry_out(self.session.authenticate(channel, token, self._loop.time()))
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """What a future can hold: a StopIteration would end the coroutine that waits for it, so it is as in a generator."""
+    if not isinstance(error, StopIteration):
+        return error
+    raised = RuntimeError("a callback raised StopIteration")
+    raised.__cause__ = error
+    return raised
 
 
 def retrieve(future: "asyncio.Future[Any]") -> None:

@@ -82,7 +82,11 @@ class Several(Face):
         journey = Journey(call, self._fleet.home_of(call), next(self._turn), self._plans[0].policy.mend)
         started = self._loop.time() if since is None else since
         trip = self._trips[call] = _Trip(journey, future, self._listener(call, listener), timeout, started)
-        self._go(trip, journey.begin(self._seats(self._loop.time())))
+        try:
+            self._go(trip, journey.begin(self._seats(self._loop.time())))
+        except BaseException:  # a mistake of the caller's
+            self._trips.pop(call, None)
+            raise
         return future
 
     def release(self, call: Call[Any]) -> None:

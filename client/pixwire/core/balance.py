@@ -27,7 +27,7 @@ from ..errors import (
     RequestFailed,
     job_not_found,
 )
-from .calls import Call
+from .calls import Call, ServerName
 
 T = TypeVar("T")
 
@@ -125,7 +125,10 @@ class Journey(Generic[T]):
         """The seat to ask first: its index."""
         if self.home is not None and all(seat.server != self.home for seat in seats):
             self.home = None  # that server is not among these, or was never reached; the others may know its jobs
-        return self._sit(choose(seats, self.turn, home=self.home) or seats[self.turn % len(seats)])
+        found = choose(seats, self.turn, home=self.home)
+        if found is None and self.home is not None:  # that server is lost for good, and it alone is the right one
+            found = next(seat for seat in seats if seat.server == self.home)
+        return self._sit(found or seats[self.turn % len(seats)])
 
     def go_on(self, error: BaseException, seats: Sequence[Seat]) -> int | None:
         """The attempt ended with this error. Returns the seat to ask next, None when that is the end: see `verdict`."""
@@ -194,6 +197,8 @@ class Fleet:
         self._under_way: list[dict[Call[Any], None]] = [{} for _ in range(count)]
         self._full_until = [0.0] * count
         self._homes: dict[str, str] = {}
+        self._asked: dict[str, str] = {}
+        """Where a job was submitted that may or may not have been taken: nobody else may get it."""
 
     def outstanding(self, index: int) -> int:
         """How many calls are under way on a seat."""
@@ -204,7 +209,11 @@ class Fleet:
         return now < self._full_until[index]
 
     def home_of(self, call: Call[Any]) -> str | None:
-        """The server that has the call's job, as far as is known."""
+        """The server that has the call's job, as far as is known; for a SUBMIT also the one that may have it: the same
+        id given again must not make the job a second time elsewhere.
+        """
+        if call.home is None and isinstance(call.request, messages.Submit):
+            return self._homes.get(call.request.job) or self._asked.get(call.request.job)
         if call.home is not None or not is_lookup(call.request):
             return call.home
         if call.known_at is not None:
@@ -218,15 +227,25 @@ class Fleet:
     def ended(self, index: int, attempt: Call[Any], error: BaseException | None, now: float) -> None:
         """It is not any more."""
         self._under_way[index].pop(attempt, None)
-        if isinstance(error, CapacityError) and error.retry_after_ms is not None:
+        if isinstance(error, CapacityError) and error.retry_after_ms is not None and attempt.request is not None:
             self._full_until[index] = now + error.retry_after_ms / 1000
-        if attempt.known_at is not None and attempt.job is not None:
-            self._homes[attempt.job] = attempt.known_at.server_id
-            if len(self._homes) > REMEMBERED_JOBS:
-                with suppress(RuntimeError):  # another thread remembers something, too: then the next one makes room
-                    self._homes.pop(next(iter(self._homes)), None)
+        if attempt.job is None:
+            return
+        if attempt.known_at is not None:
+            _remember(self._homes, attempt.job, attempt.known_at)
+        elif isinstance(attempt.request, messages.Submit) and attempt.server is not None:
+            may_be_taken = attempt.doubtful or getattr(error, "processed", "maybe") != "no"
+            if may_be_taken:
+                _remember(self._asked, attempt.job, attempt.server)
 
     def forget_calls(self) -> None:
         """In a process that was forked: the calls belong to the other one."""
         for calls in self._under_way:
             calls.clear()
+
+
+def _remember(jobs: dict[str, str], job: str, server: ServerName) -> None:
+    jobs[job] = server.server_id
+    if len(jobs) > REMEMBERED_JOBS:
+        with suppress(RuntimeError):  # another thread remembers something, too: then the next one makes room
+            jobs.pop(next(iter(jobs)), None)

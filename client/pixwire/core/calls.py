@@ -258,10 +258,18 @@ class Call(Generic[T]):
         elif offset != (0 if filling is None else filling.filled) or length != info.size - offset:
             self._violation(f"{length} bytes from {offset} of {info.size} were announced, and not the rest")
         else:
-            self.filling = filling or Filling(info, str(body["job"]), bytearray(info.size))
-            self.phase = Phase.BYTES
-            if length == 0:
-                self._end_image(self.filling)
+            self._fill(info, str(body["job"]))
+
+    def _fill(self, info: ArtifactInfo, job: str) -> None:
+        """Makes room for its bytes, unless there is, and waits for them."""
+        try:
+            filling = self.filling = self.filling or Filling(info, job, bytearray(info.size))
+        except MemoryError:  # it is this call's trouble, and not that of the others on the connection
+            self.fail(PixwireError(f"there is no memory for an image of {info.size:,} bytes (see max_image_bytes)"))
+            return
+        self.phase = Phase.BYTES
+        if filling.filled == info.size:
+            self._end_image(filling)
 
     def _begin_again(self) -> None:
         """The image is another one now: what came of the old one must not be joined with it. SPEC 9.4."""
@@ -290,7 +298,7 @@ class Call(Generic[T]):
 
     def _end_image(self, filling: Filling) -> None:
         self.images.append(_image(filling, self.status))
-        self.filling = None
+        self.filling, self.restarts = None, 0
         expected = len(self.status.artifacts) if self.deliver and self.status is not None else 1
         if len(self.images) == expected:
             self._succeed()

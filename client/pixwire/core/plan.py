@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from pixwire_protocol.grease import RANDOM_BYTES as GREASE_BYTES
@@ -11,6 +12,7 @@ from pixwire_protocol.record import record
 from pixwire_protocol.settings import Settings
 
 from .._version import __version__
+from ..arguments import MOST_SECONDS
 from ..errors import invalid
 from ..net.tls import TlsOptions, make_context
 from ..url import Endpoint, parse_url
@@ -85,6 +87,11 @@ def make_plan(
     endpoint = parse_url(url)
     if on_disconnect not in ("wait", "fail"):
         raise invalid("on_disconnect", on_disconnect, "wait or fail", "on_disconnect must be 'wait' or 'fail'")
+    _check_seconds("patience", patience)
+    _check_seconds("timeout", timeout, MOST_SECONDS)
+    if type(max_image_bytes) is not int or max_image_bytes < 1:
+        allowed = "an integer from 1"
+        raise invalid("max_image_bytes", max_image_bytes, allowed, f"max_image_bytes must be {allowed}")
     context = make_context(endpoint, tls)
     credentials = None
     if token is not None:
@@ -96,6 +103,13 @@ def make_plan(
     policy = Policy(on_disconnect == "wait", patience, timeout, max_image_bytes, kind)
     settings = _settings(stream_window, connection_window)
     return Plan(endpoint, settings, policy, context, credentials, on_connection, on_call)
+
+
+def _check_seconds(name: str, value: float, most: float = inf) -> None:
+    """What is no such number would show when a connection is made or breaks, and then break everything."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        allowed = "seconds from 0" if most == inf else f"seconds from 0 to {most:,.0f}"
+        raise invalid(name, str(value)[:64], allowed, f"{name} must be {allowed}, not {str(value)[:64]!r}")
 
 
 def several(url: str | Sequence[str], connections: int, make: Callable[[str], Plan]) -> tuple[Plan, ...]:

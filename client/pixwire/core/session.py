@@ -109,7 +109,9 @@ class ClientSession:
             ConnectionLost, Draining: there is no connection, and the policy is not to wait; nothing was sent.
             ConnectionLost, AccessDenied: the session is over.
             RateLimited: a ping too many (SPEC 12); nothing was sent.
+            TypeError: a timeout that is no number; nothing was sent.
         """
+        due = None if timeout is None else (now if since is None else since) + timeout
         if self.over is not None:
             raise too_late(self.over, call)
         channel = self._current
@@ -120,9 +122,9 @@ class ClientSession:
             channel.send(call, now)
         else:
             self._hold(call, now)
-        if timeout is not None:
+        if timeout is not None and due is not None:
             call.timeout = timeout
-            self._deadlines.set(call, (now if since is None else since) + timeout)
+            self._deadlines.set(call, due)
         return self._after(now) if channel is not None and channel.updates else ()
 
     def abandon(self, call: AnyCall, now: float) -> Sequence[Update]:
@@ -280,6 +282,9 @@ class ClientSession:
         if self.over is not None or (not returned.here and self._is_hopeless(returned)):
             self._give_up(call, returned.error)
             return
+        if self._current is None and not self._policy.mend:
+            self._give_up(call, self._unconnected(call))
+            return
         go_on(call)
         after = 0.0 if returned.retry_after_ms is None else now + returned.retry_after_ms / 1000
         self._hold(call, now, after)
@@ -389,6 +394,9 @@ class ClientSession:
         """Plans the next connection, unless one is there, or under way, or planned."""
         if self.over is not None or (self.welcome is None and not self._policy.persistent):
             return
+        if self._current is None and not self._policy.mend:  # they waited for something else, and not for this
+            for call in tuple(self._held):
+                self._give_up(call, self._unconnected(call))
         for call, after in self._held.items():  # those that waited for something else wait for a connection now
             if ("patience", call) not in self._deadlines:
                 self._hold(call, now, after)
@@ -419,7 +427,9 @@ class ClientSession:
         leaving = next((channel.goaway for channel in self._channels if channel.goaway is not None), None)
         if leaving is not None:
             return draining(leaving)
-        return ConnectionLost("there is no connection at the moment", processed="no", job=call.job)
+        processed = "no" if call.status is None else "yes"
+        reason = "there is no connection at the moment"
+        return ConnectionLost(reason, processed=processed, job=call.job, status=call.status)
 
     def _take_updates(self) -> Sequence[Update]:
         if not self._updates and self.over is None:

@@ -46,6 +46,8 @@ def describe(error: Exception, endpoint: Endpoint | None = None) -> str:
         return f"the server's certificate is not accepted: {why}"
     if isinstance(error, ssl.SSLError):
         return _tls(error)
+    if endpoint is not None and isinstance(error, UnicodeError):
+        return f"{endpoint.host!r} cannot be the name of a host: a part between two dots is empty or too long"
     if endpoint is not None and isinstance(error, socket.gaierror):
         return f"the host name {endpoint.host!r} is not known ({(error.strerror or '').lower()})"
     if endpoint is not None and endpoint.tls and isinstance(error, ConnectionResetError | ConnectionAbortedError):

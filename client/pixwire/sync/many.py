@@ -85,7 +85,7 @@ class Batch:
         self._running[box] = going, call
         try:
             self._link.start(call, self._timeout, box, going.since)
-        except BaseException:
+        except PixwireError:  # anything else (Ctrl-C) ends the batch, which then releases what may have begun
             del self._running[box]
             raise
 

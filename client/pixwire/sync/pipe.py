@@ -232,6 +232,7 @@ class Pipe:
     def abort(self) -> None:
         """Closes at once."""
         self.phase = Phase.CLOSED
+        self._out = memoryview(b"")  # `flush` may be under way, further up
         self._drop_socket()
 
     def forget(self) -> None:

@@ -24,7 +24,7 @@ def read(drafted: Draft, timeout: float | None) -> JobOrder:
 
     threading.Thread(target=work, name="pixwire reading", daemon=True).start()
     try:
-        outcome = done.get(timeout=timeout)
+        outcome = done.get(timeout=max(0.0, timeout))
     except Empty:
         raise RequestTimeout("reading the images", timeout) from None
     if isinstance(outcome, BaseException):

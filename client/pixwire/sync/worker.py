@@ -31,6 +31,8 @@ from .mailbox import Box, Mailbox
 from .pipe import READ, Address, Pipe
 
 CLOSE_SECONDS = 2.0  # how long a close waits for the server to take the last bytes
+LONGEST_SLEEP = 3600.0
+"""Seconds; a server may want to see us again in three weeks and a half, which is more than the system can wait for."""
 Note = Callable[[], None]
 
 
@@ -144,7 +146,7 @@ class Worker:
         if self._notes:
             ready = self.selector.select(0)
         else:
-            ready = self.selector.select(None if self._due == inf else max(0.0, self._due - time))
+            ready = self.selector.select(None if self._due == inf else min(max(0.0, self._due - time), LONGEST_SLEEP))
         self._is_asleep = False
         for key, mask in ready:
             key.data(mask)
@@ -203,12 +205,13 @@ class Worker:
     # --- notes
 
     def _begin(self, call: Call[Any], box: Box, timeout: float | None, since: float) -> None:
+        self._boxes[call] = box  # first of all: whatever goes wrong, who waits hears of it
         try:
             updates = self.session.begin(call, now(), timeout, since)
-        except PixwireError as error:
+        except (PixwireError, TypeError) as error:
+            del self._boxes[call]
             box.fail(error)
             return
-        self._boxes[call] = box
         if self._observer.wanted:
             self._observer.begun(call, now())
         self._heard(updates)
@@ -301,13 +304,13 @@ class Worker:
             return
         try:
             pipe.connect(_look_up(endpoint.host, endpoint.port, socket.AI_NUMERICHOST))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no name of a host looks like that, which `_resolve` finds, too
             self._aside(channel, lambda: self._resolve(channel, pipe))
 
     def _resolve(self, channel: Channel, pipe: Pipe) -> None:
         try:
             found = _look_up(self._plan.endpoint.host, self._plan.endpoint.port)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             reason = describe(error, self._plan.endpoint)
             self._post(lambda: self._heard(self.session.lose(channel, reason, now())))
         else:

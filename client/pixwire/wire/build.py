@@ -35,7 +35,9 @@ class Streams:
     last: int = -1
 
     def next(self) -> int:
-        """A fresh odd id."""
+        """A fresh odd id. Raises InputError when there is none left."""
+        if self.last + 2 > MAX_STREAM:
+            raise InputError(f"no stream id above {self.last} is left", "name one with stream, or begin a connection")
         self.last += 2
         return self.last
 
@@ -178,3 +180,5 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from None
+    except ValueError:  # a zero byte, half a surrogate pair
+        raise InputError(f"cannot read {str(path)!r}: no file can have this name") from None

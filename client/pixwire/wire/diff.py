@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final
 
-from .annotate import Preface, SeenFrame, Side, annotate
+from pixwire_protocol.registry import HEADER_SIZE
+
+from .annotate import Broken, Incomplete, Preface, SeenFrame, Side, Unread, annotate
 from .capture import Capture, Connection
 from .shown import hidden, jsonable
 
@@ -127,7 +129,7 @@ def _streams(data: bytes, side: Side, options: DiffOptions) -> dict[int, list[_P
         if isinstance(item, Preface):
             found.setdefault(0, []).append(_Part("PREFACE", False, {"versions": list(item.versions)}))
         elif not isinstance(item, SeenFrame):
-            found.setdefault(0, []).append(_Part("unreadable bytes", False, {"offset": item.offset}))
+            found.setdefault(0, []).append(_Part("unreadable bytes", False, _unreadable(item)))
         elif item.name == "DATA":
             pending.setdefault(item.stream, []).append(item.tail)
             if item.end:
@@ -140,6 +142,13 @@ def _streams(data: bytes, side: Side, options: DiffOptions) -> dict[int, list[_P
     for stream, chunks in pending.items():
         found.setdefault(stream, []).append(_data(chunks, end=False))
     return found
+
+
+def _unreadable(item: Broken | Unread | Incomplete) -> dict[str, Any]:
+    """Where sense was lost, and on what. Of a frame that the capture cut off: its header; where it is cut is timing."""
+    if isinstance(item, Incomplete):
+        return {"offset": item.offset, "begins": item.data[:HEADER_SIZE].hex()}
+    return {"offset": item.offset, "bytes": len(item.data), "sha256": hashlib.sha256(item.data).hexdigest()}
 
 
 def _by_timing(frame: SeenFrame) -> bool:

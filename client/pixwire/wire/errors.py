@@ -54,8 +54,10 @@ class InputError(WireError):
         super().__init__(message, hint, exit_code=ExitCode.USAGE, **facts)
 
 
-def exit_of_code(code: int) -> ExitCode:
-    """The exit code for an error code of the protocol."""
+def exit_of_code(code: Any) -> ExitCode:
+    """The exit code for an error code of the protocol, or for whatever a server gave as one."""
+    if not isinstance(code, int) or isinstance(code, bool):
+        return ExitCode.FAILED
     return _BY_CODE.get(code) or _BY_CLASS.get(error_class(code), ExitCode.FAILED)
 
 

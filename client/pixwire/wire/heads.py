@@ -12,6 +12,8 @@ from pixwire_protocol.registry import HEAD_KEY
 _KEY: Final = re.compile(HEAD_KEY)
 _LONGEST: Final = 0xFFFFFF
 _ENTRIES: Final = 4096  # the decoder reserves what an array claims to hold; more than the profile allows is enough
+_DEEPEST: Final = 64  # levels that are shown; the profile has 8, and whatever walks a map does so by recursion
+_CONTAINERS: Final = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ def loose_map(data: bytes) -> LooseMap:
     def pairs(items: list[tuple[Any, Any]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for key, value in items:
-            name = key if isinstance(key, str) else repr(key)
-            if name in made:
+            name = _key_name(key)
+            if name in made and isinstance(key, str):
                 repeated.append(name)
             made[name] = value
         return made
@@ -57,7 +59,28 @@ def _unpack(data: bytes, pairs: Callable[[list[tuple[Any, Any]]], dict[str, Any]
         )
     except Exception:  # the decoder has many ways to say no
         return None
-    return value if type(value) is dict else None
+    return value if type(value) is dict and not _too_deep(value) else None
+
+
+def _key_name(key: Any) -> str:
+    """What a key is called. One that is a map or an array has no name of its own: maps as keys of maps as keys would
+    have names that double with each level.
+    """
+    if isinstance(key, str):
+        return key
+    if isinstance(key, _CONTAINERS):
+        return "(a map)" if isinstance(key, dict) else "(an array)"
+    return repr(key)
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inside = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, _CONTAINERS))
+        level = [value for values in inside for value in values]
+        if not level:
+            return False
+    return True
 
 
 def _ext(code: int, data: bytes) -> str:

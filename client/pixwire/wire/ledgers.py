@@ -88,7 +88,7 @@ class Greeting(_Plain):
             return
         if seen.side == "S":
             self._welcomed |= frame.name == "WELCOME"
-        elif not self._welcomed and frame.name not in ("HELLO", "GOAWAY", "ERROR"):
+        elif not self._welcomed and frame.name not in ("HELLO", "GOAWAY"):
             yield Complaint(seen, "sent before WELCOME came", ("PXW-HSK-002",))
 
 

@@ -33,7 +33,10 @@ def as_capture(data: bytes, kind: Kind = "auto", *, side: Side = "C", port: int 
 
             return read_pcap(data, port)
         case "hex":
-            return capture.merge([(side, hex_bytes(data.decode("latin-1")))])
+            found = hex_bytes(data.decode("latin-1"))
+            if not found:
+                raise InputError("there is nothing to decode: the input has no digits")
+            return capture.merge([(side, found)])
     return capture.merge([(side, data)])
 
 

@@ -24,6 +24,8 @@ _IP: Final[Any] = (dpkt.ip.IP, dpkt.ip6.IP6)
 _TCP: Final[Any] = dpkt.tcp.TCP
 _HELLO, _WELCOME = b"\x01\x00", b"\x01\x01"
 _ETHERNET, _SLL, _SLL2 = 1, 113, 276
+_UNREADABLE: Final = (ValueError, struct.error, dpkt.Error, EOFError, AttributeError, IndexError, KeyError, TypeError)
+"""What dpkt raises for bytes that are not what they say."""
 
 Address = tuple[bytes, int]
 
@@ -52,7 +54,7 @@ def read_pcap(data: bytes, port: int | None = None) -> Capture:
         for when, packet in reader:
             start = when if start is None else start
             flows.packet(max(0, int((when - start) * 1e9)), _ip(link, packet))
-    except (ValueError, struct.error, dpkt.Error, EOFError, AttributeError, IndexError) as error:
+    except _UNREADABLE as error:
         if not flows.flows:
             raise InputError(f"cannot read the packet capture: {error or type(error).__name__}") from None
         # a capture cut off in its last packet is as good as one that ends there
@@ -129,8 +131,8 @@ def _ip(link: int, packet: Any) -> Any:
         elif link not in _RAW:
             raise InputError(f"packets of link type {link} are not understood")
         return dpkt.ip6.IP6(packet) if packet[:1] and packet[0] >> 4 == 6 else dpkt.ip.IP(packet)
-    except dpkt.UnpackError:
-        return None
+    except _UNREADABLE:
+        return None  # one strange packet is no end of the capture
 
 
 class _Flows:

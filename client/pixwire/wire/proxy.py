@@ -214,6 +214,8 @@ class Proxy:
                 self._server = await asyncio.start_server(self._accept, host, port, ssl=self._server_tls)
         except OSError as error:
             raise WireError(f"cannot listen on {self._listen}: {error.strerror or error}", "choose another") from None
+        except UnicodeError:  # a part of the name is empty, or has more than 63 characters
+            raise InputError(f"cannot listen on {self._listen!r}: no host can have this name") from None
         return self
 
     async def __aexit__(
@@ -258,7 +260,7 @@ class Proxy:
 def _place(listen: str) -> tuple[str, int]:
     """Host and port of `host:port`. Raises InputError."""
     host, _, port = listen.rpartition(":")
-    if not (port.isascii() and port.isdigit()) or int(port) > 0xFFFF:
+    if not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 0xFFFF:
         raise InputError(f"cannot listen on {listen!r}", "write host:port (port 0: any free one), or /path/to/a/socket")
     return host.strip("[]") or "127.0.0.1", int(port)
 

@@ -14,7 +14,7 @@ from .capture import EOF, RESET, Chunk, Mark, Record, header_line, record_line
 from .heads import loose_map
 from .shown import SECRETS
 
-_AUTH_TYPE: Final = 0x02  # with ACK it is the server's AUTH_OK, which holds nothing secret
+_AUTH_TYPE: Final = 0x02  # whatever the flags: a client that sets ACK by mistake has sent its token all the same
 _STAR: Final = b"*"
 
 
@@ -54,9 +54,9 @@ class TokenMask:
             return self._take(len(held))
         if len(held) < HEADER_SIZE:
             return b""
-        word, frame_type, flags, head_len, _stream = HEADER.unpack_from(held)
+        word, frame_type, _flags, head_len, _stream = HEADER.unpack_from(held)
         size = HEADER_SIZE + (word & MAX_LENGTH)
-        if frame_type != _AUTH_TYPE or flags & 1:
+        if frame_type != _AUTH_TYPE:
             self._pass = size
             return self._take(min(size, len(held)))
         if len(held) < size:
@@ -72,17 +72,16 @@ class TokenMask:
 
 
 def _masked(frame: bytes, head_len: int) -> bytes:
-    """An AUTH frame whose token is asterisks; a head that cannot be read is masked whole."""
+    """An AUTH frame whose token is asterisks; one whose head is not what it should be is masked whole."""
     head = frame[HEADER_SIZE : HEADER_SIZE + head_len]
     rest = frame[HEADER_SIZE + head_len :]
-    found = loose_map(head).map
-    if found is None:
+    found = loose_map(head)
+    secrets = [(found.map or {}).get(key, "") for key in SECRETS["AUTH"]]
+    if found.map is None or found.problems or not all(isinstance(secret, str) for secret in secrets):
         return frame[:HEADER_SIZE] + _STAR * len(head) + _STAR * len(rest)
-    for key in SECRETS["AUTH"]:
-        value = found.get(key)
-        raw = value.encode(errors="surrogatepass") if isinstance(value, str) else value
-        if isinstance(raw, bytes) and raw:
-            head = head.replace(raw, _STAR * len(raw))
+    for secret in filter(None, secrets):
+        raw = secret.encode(errors="surrogatepass")
+        head = head.replace(raw, _STAR * len(raw))
     return frame[:HEADER_SIZE] + head + rest
 
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]
 
-from pixwire_protocol.header import HEADER, MARKER_WORD
+from pixwire_protocol.header import HEADER, MARKER_WORD, MAX_HEAD, MAX_LENGTH
 
 from .annotate import Annotator, Item, SeenFrame
 from .capture import Chunk, Connection
+from .errors import InputError
 from .shown import SECRETS
 
 _OWN: Final = ("PONG", "CREDIT")
@@ -51,6 +52,8 @@ class Heard:
         if not item.stream:
             return self
         ended = item.end or item.name in ("ERROR", "RESET")
+        if item.stream in self.answered and (not ended or item.stream in self.ended):
+            return self  # nothing new: most frames of a stream
         return replace(
             self, answered=self.answered | {item.stream}, ended=self.ended | {item.stream} if ended else self.ended
         )
@@ -85,12 +88,15 @@ def steps(connection: Connection, change: Callable[[SeenFrame], bytes] | None = 
 
 
 def with_head(frame: SeenFrame, head: dict[str, Any]) -> bytes:
-    """The frame with another head."""
-    packed: bytes = msgpack.packb(head)
-    header = HEADER.pack(
-        MARKER_WORD | (len(packed) + len(frame.tail)), frame.type, frame.flags, len(packed), frame.stream
-    )
-    return header + packed + frame.tail
+    """The frame with another head. Raises InputError when it is none that can be sent."""
+    try:
+        packed: bytes = msgpack.packb(head)
+    except (ValueError, OverflowError) as error:  # half a surrogate pair, of an argument that is no UTF-8
+        raise InputError(f"{frame.name} cannot be changed: {error}") from None
+    length = len(packed) + len(frame.tail)
+    if len(packed) > MAX_HEAD or length > MAX_LENGTH:
+        raise InputError(f"{frame.name} cannot be changed: with a head of {len(packed):,} bytes it would be too long")
+    return HEADER.pack(MARKER_WORD | length, frame.type, frame.flags, len(packed), frame.stream) + packed + frame.tail
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,10 @@
 
 import asyncio
 import errno
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..cli.exits import ExitCode
+from ..cli.exits import ExitCode, settled
 from .errors import WireError, report
 from .screen import Screen
 
@@ -25,17 +23,12 @@ def carry_out(screen: Screen, work: Callable[[], int | Coroutine[Any, Any, int]]
         screen.note("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        _discard_output()
+        settled(ExitCode.OK)
         return ExitCode.OK
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        _discard_output()
+        settled(ExitCode.FAILED)
         return report(
             WireError(f"the output cannot be written: {error.strerror}", exit_code=ExitCode.FAILED), as_json=False
         )
-
-
-def _discard_output() -> None:
-    """What is still to be printed would fail again at the end of the program."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

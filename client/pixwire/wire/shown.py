@@ -15,8 +15,8 @@ from .annotate import Broken, Incomplete, Item, Preface, SeenFrame, Side, Unread
 from .media import guess
 
 FIRST: Final = 16  # bytes of a tail that are shown
-SECRETS: Final[Mapping[str, tuple[str, ...]]] = {"AUTH": ("token",)}
-"""Keys of heads that are not shown, per message."""
+SECRETS: Final[Mapping[str, tuple[str, ...]]] = {"AUTH": ("token",), "AUTH_OK": ("token",)}
+"""Keys of heads that are not shown, per message. AUTH_OK has none, unless it is an AUTH with ACK set by mistake."""
 ARROWS: Final[Mapping[Side | None, str]] = {"C": "C >", "S": "S <", None: "   "}
 _WIDTH: Final = 9  # digits of an offset
 

@@ -1,6 +1,7 @@
 """TCP segments -> the bytes in order: retransmissions, overlaps and segments out of order are put right. Pure."""
 
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Final
 
 _WRAP: Final = 1 << 32
@@ -17,6 +18,8 @@ class Direction:
 
     _next: int = -1  # sequence number of the next byte; -1: none was seen
     _held: dict[int, bytes] = field(default_factory=dict)  # by position in the stream
+    _starts: list[int] = field(default_factory=list)  # the same positions as a heap: a lost packet may have many behind
+    _size: int = 0  # bytes held
     _position: int = 0  # bytes in order so far
     joined_late: bool = False
     finished: bool = False
@@ -33,10 +36,13 @@ class Direction:
             self._next = sequence
             self.joined_late = True
         start = self._position + self._distance(sequence)
-        if data and sum(map(len, self._held.values())) < _HELD:
-            known = self._held.get(start, b"")
-            if len(data) > len(known):
+        if data and (start <= self._position or self._size < _HELD):
+            known = self._held.get(start)
+            if known is None:
+                heappush(self._starts, start)
+            if len(data) > len(known or b""):
                 self._held[start] = data
+                self._size += len(data) - len(known or b"")
         return self._advance()
 
     def fin(self, sequence: int) -> bool:
@@ -49,12 +55,12 @@ class Direction:
     @property
     def missing(self) -> int:
         """Bytes of the hole before the first segment that is held; 0 when there is none."""
-        return min(self._held) - self._position if self._held else 0
+        return self._starts[0] - self._position if self._starts else 0
 
     @property
     def behind(self) -> int:
         """Bytes held behind the hole."""
-        return sum(map(len, self._held.values()))
+        return self._size
 
     def _distance(self, sequence: int) -> int:
         """How far behind the next byte this sequence number is; negative for one that came before."""
@@ -62,11 +68,11 @@ class Direction:
 
     def _advance(self) -> bytes:
         parts: list[bytes] = []
-        while self._held:
-            start = min(self._held)
-            if start > self._position:
-                break
-            data = self._held.pop(start)[self._position - start :]
+        while self._starts and self._starts[0] <= self._position:
+            start = heappop(self._starts)
+            held = self._held.pop(start)
+            self._size -= len(held)
+            data = held[self._position - start :]
             if data:
                 parts.append(data)
                 self._position += len(data)

@@ -220,6 +220,8 @@ async def open_wire(url: str | Target, tls: TlsOptions | None = None, *, timeout
     except OSError as error:
         message, hint = why_not_connected(error, target.where)
         raise WireError(message, hint) from None
+    except UnicodeError:  # a part of the name is empty, or has more than 63 characters
+        raise InputError(f"{target.url!r} is not a usable server URL: no host can have this name") from None
     connect_ms = (time.perf_counter() - start) * 1000
     found = writer.get_extra_info("ssl_object")
     facts = None if found is None else tls_facts(found, verified=not options.insecure)

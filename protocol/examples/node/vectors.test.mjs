@@ -245,3 +245,26 @@ for (const session of load('sessions.json')) {
     }
   });
 }
+
+// What no vector says: the order of two faults of one frame, and what is sent after the last word.
+
+const ACCEPTED = { status: bytes('c100000a1101000a00000001 81a36a6f62a46a2d3031'.replaceAll(' ', '')), large: 262145 };
+
+test('DATA out of place is told before DATA beyond the credit (section 4.3, step 9)', () => {
+  const end = make({ state: 'ready', limits: { max_frame: 1048576 } });
+  end.send(ACCEPTED.status);
+  const header = Buffer.from('c10000002100000000000001', 'hex');
+  header.writeUIntBE(ACCEPTED.large, 1, 3);
+  assert.ok(matches([{ failed: 'PROTOCOL_ERROR' }], end.receive(header)));
+});
+
+test('nothing is sent after the GOAWAY of a connection error (PXW-CON-010)', () => {
+  const end = make({ state: 'ready' });
+  end.send(ACCEPTED.status);
+  end.sent();
+  assert.ok(matches([{ failed: 'PROTOCOL_ERROR' }], end.receive(Buffer.of(0))));
+  end.connection.reset(1);
+  end.connection.credit(0, 1000000);
+  end.connection.consumed(1, 1000000);
+  assert.deepEqual(end.sent().map(({ type }) => type), ['GOAWAY']);
+});

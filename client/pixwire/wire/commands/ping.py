@@ -156,9 +156,9 @@ class _Prober:
         await self.talk.send(data)
         async for item in _until(self):
             if isinstance(item, SeenFrame) and item.stream == stream:
-                jobs = (item.head or {}).get("jobs") or []
-                for found in jobs:
-                    if found.get("artifacts"):
+                jobs = (item.head or {}).get("jobs")
+                for found in jobs if isinstance(jobs, list) else ():
+                    if isinstance(found, dict) and found.get("artifacts"):
                         return str(found["job"])
                 break
         raise WireError(

@@ -75,9 +75,11 @@ class Conversation:
                     except InputError as error:
                         self._screen.note(error.message + (f" ({error.hint})" if error.hint else ""))
         finally:
+            ended = listening.done()
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-        if self._waits.over:
+        if ended:
+            listening.result()  # raises what happened to the output
             self._screen.note("the server ended the connection")
             return ExitCode.CONNECTION
         return ExitCode.OK
@@ -125,12 +127,14 @@ class Conversation:
             await self._changed.wait()
 
     async def _listen(self) -> None:
-        async for item in self._talk.items():
-            self._waits.received(item)
-            self._screen.item(item, "S")
+        try:
+            async for item in self._talk.items():
+                self._waits.received(item)
+                self._screen.item(item, "S")
+                self._changed.set()
+        finally:  # also when the output cannot be written: nobody is to wait for what nobody hears any more
+            self._waits.over = True
             self._changed.set()
-        self._waits.over = True
-        self._changed.set()
 
 
 @asynccontextmanager
@@ -161,8 +165,8 @@ def _piped() -> Lines:
 
     def read() -> None:
         with contextlib.suppress(RuntimeError):  # the loop may be over before the input is
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(queue.put_nowait, line)
+            for line in sys.stdin.buffer:
+                loop.call_soon_threadsafe(queue.put_nowait, line.decode("utf-8", errors="replace"))
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
     threading.Thread(target=read, daemon=True, name="pixwire-wire-input").start()

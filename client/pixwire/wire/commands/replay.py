@@ -17,7 +17,7 @@ from ..load import load
 from ..record import Recorder
 from ..replaying import Changes, Heard, steps
 from ..screen import Screen
-from ..transport import TlsOptions, Wire, open_wire
+from ..transport import Target, TlsOptions, Wire, open_wire, parse_target
 from .compare import show_differences
 
 
@@ -36,8 +36,11 @@ class ReplayOptions:
 
 async def replay(path: str, what: ReplayOptions, compare: DiffOptions, screen: Screen) -> int:
     """Replays, compares, prints; 1 when something differs."""
+    target = parse_target(what.url)
     recorded = load(path)
     connections = recorded.connections()
+    if not connections:
+        raise InputError(f"{path!r} holds no connection: there is nothing to replay")
     if what.only is not None:
         connections = [connection for connection in connections if connection.id == what.only]
         if not connections:
@@ -45,7 +48,7 @@ async def replay(path: str, what: ReplayOptions, compare: DiffOptions, screen: S
     heard: list[Record] = []
     with screen.busy(f"replaying {path} to {what.url}"):
         for connection in connections:
-            heard += await _replay_one(connection, what, screen)
+            heard += await _replay_one(connection, target, what, screen)
     again = Capture(tuple(heard), {"peer": what.url})
     if what.output is not None:
         _write(what.output, again)
@@ -69,8 +72,8 @@ def _write(path: Path, capture: Capture) -> None:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from None
 
 
-async def _replay_one(connection: Connection, what: ReplayOptions, screen: Screen) -> list[Record]:
-    wire = await open_wire(what.url, what.tls, timeout=what.timeout)
+async def _replay_one(connection: Connection, target: Target, what: ReplayOptions, screen: Screen) -> list[Record]:
+    wire = await open_wire(target, what.tls, timeout=what.timeout)
     session = _Session(connection.id, wire)
     try:
         async with asyncio.timeout(what.deadline) as limit:

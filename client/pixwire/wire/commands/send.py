@@ -131,11 +131,16 @@ class Exchange:
             await self._changed.wait()
 
     async def _listen(self) -> None:
-        async for item in self._items:
-            if self.waits.received(item):
-                self._screen.item(item, "S")
-                self._note_refusal(item)
+        try:
+            async for item in self._items:
+                if self.waits.received(item):
+                    self._screen.item(item, "S")
+                    self._note_refusal(item)
+                self._changed.set()
+        except OSError:  # of the output; `run` raises it, and must not wait for what nobody hears any more
+            self.waits.over = True
             self._changed.set()
+            raise
         self.waits.over = True
         self._changed.set()
 
@@ -163,7 +168,10 @@ class Exchange:
 def _orders(what: SendOptions) -> Iterator[_Order]:
     streams = Streams()
     for text in what.hex:
-        yield _Order(read_hex(text))
+        data = read_hex(text)
+        if not data:
+            raise InputError(f"there is nothing to send: --hex {text!r} has no digits")
+        yield _Order(data)
     for source in what.sources:
         yield from _from_source(source, streams)
     if not what.hex and not what.sources:
@@ -177,7 +185,8 @@ def read_hex(text: str) -> bytes:
 
 def _from_source(source: str, streams: Streams) -> Iterator[_Order]:
     if source == "-":
-        yield from _from_lines(sys.stdin.read(), "stdin", streams, None)
+        text = sys.stdin.buffer.read().decode("utf-8", errors="replace")  # as that of a file
+        yield from _from_lines(text, "stdin", streams, None)
     elif source.startswith("@"):
         path = Path(source[1:])
         yield from _from_lines(read_file(path).decode("utf-8", errors="replace"), str(path), streams, path.parent)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import ssl
 from dataclasses import dataclass, field
@@ -176,7 +177,7 @@ def parse_flip(text: str) -> Flip:
     side, _, rest = text.rpartition(":")
     offset, _, bit = rest.partition("/")
     sides: dict[str, Side] = {"": "S", "S": "S", "s": "S", "C": "C", "c": "C"}
-    if side not in sides or not offset.isdigit() or not (bit or "0").isdigit() or int(bit or 0) > 7:
+    if side not in sides or not re.fullmatch(r"[0-9]{1,18}", offset) or not re.fullmatch("[0-7]?", bit):
         raise InputError(f"--flip {text!r}: write OFFSET/BIT or C:OFFSET/BIT, with a bit from 0 to 7")
     return Flip(int(offset), int(bit or 0), sides[side])
 

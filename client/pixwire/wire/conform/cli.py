@@ -42,7 +42,7 @@ class Request:
     deadline: float
     token: str | None
     insecure_token: bool
-    drain: tuple[str, ...]
+    drain: str
     operate: bool
     coverage: bool
     tls: TlsOptions
@@ -73,6 +73,12 @@ def carry_out(request: Request) -> int:
     except Unreachable as error:
         return int(report(WireError(str(error)), as_json=request.as_json))
     _show(request, target, outcomes, seconds)
+    try:
+        if request.junit is not None:
+            write_junit(request.junit, "client" if request.client else "server", outcomes)
+    except OSError as error:  # when all else was told
+        problem = InputError(f"cannot write {str(request.junit)!r}: {error.strerror}")
+        return int(report(problem, as_json=False))
     return int(ExitCode.FAILED if any(outcome.verdict == "failed" for outcome in outcomes) else ExitCode.OK)
 
 
@@ -93,6 +99,10 @@ def _server(request: Request) -> tuple[list[Case], Begin]:
         raise InputError(f"{request.words[0]!r} is no URL", "the URL comes first, sections follow")
     sections = (*request.words[0 if url is None else 1 :], *request.only)
     cases = _chosen(request, SERVER.all(), sections)
+    try:
+        drain = tuple(shlex.split(request.drain))
+    except ValueError as error:
+        raise InputError(f"--drain {request.drain!r}: {error}: a quote is not closed?") from None
 
     async def begin(advance: Advance) -> tuple[str, list[Outcome]]:
         subject = Subject.at(
@@ -100,7 +110,7 @@ def _server(request: Request) -> tuple[list[Case], Begin]:
             request.tls,
             token=request.token,
             deadline=request.deadline,
-            drain_command=request.drain,
+            drain_command=drain,
             operate=request.operate,
         )
         if request.token and not request.insecure_token and not subject.target.private:
@@ -135,8 +145,6 @@ def _list(request: Request, cases: Sequence[Case]) -> int:
 
 def _show(request: Request, target: str, outcomes: Sequence[Outcome], seconds: float) -> None:
     role = "client" if request.client else "server"
-    if request.junit is not None:
-        write_junit(request.junit, role, outcomes)
     if request.as_json:
         print_json(report_map(role, target, outcomes, seconds))
     else:
@@ -215,7 +223,7 @@ def conform(
         deadline=timeout,
         token=token,
         insecure_token=insecure_token,
-        drain=tuple(shlex.split(drain or "")),
+        drain=drain or "",
         operate=operate,
         coverage=coverage,
         tls=tls,

@@ -128,7 +128,10 @@ class Subject:
         """Have the server begin its orderly end. Raises Skip when nobody said how."""
         if not self.drain_command:
             raise Skip("the server is not to be stopped; give --drain COMMAND to ask for its orderly end")
-        process = await asyncio.create_subprocess_exec(*self.drain_command)
+        try:
+            process = await asyncio.create_subprocess_exec(*self.drain_command)
+        except OSError as error:
+            raise Skip(f"{self.drain_command[0]} cannot be started: {error.strerror or error}") from None
         if await process.wait():
             raise Skip(f"{self.drain_command[0]} failed")
 

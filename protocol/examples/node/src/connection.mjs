@@ -179,6 +179,7 @@ export class Connection {
   // ---------------------------------------------------------------------------------------------------- sending
 
   #send(name, parts) {
+    if (this.state === 'FAILED') return; // GOAWAY was the last word (CON-010)
     this.#out.push(name, encodeFrame(name, parts, this.#established ? this.peer.max_frame : LIMITS.handshake_max_frame));
   }
 
@@ -270,7 +271,10 @@ export class Connection {
     const judged = { ...header, name, end: flags === 1 && !ACKS.has(name), tail: length - headLength };
     if (id === 0) return judged;
     const at = this.#find(id);
-    if (name === 'DATA') this.#inflow.received(at, judged);
+    if (name === 'DATA') {
+      if (at && at.phase !== 'SENDING') fail('PROTOCOL_ERROR', `DATA out of place on a stream of ${at.name}`);
+      this.#inflow.received(at, judged);
+    }
     if (!at) return { ...judged, late: true };
     if (!at.admits(judged)) fail('PROTOCOL_ERROR', `${name} out of place on a stream of ${at.name}`);
     return judged;

@@ -95,12 +95,14 @@ class Bench:
 
     async def __aenter__(self) -> Self:
         host, colon, port = self._listen.rpartition(":")
-        if not colon or not port.isdigit():
+        if not colon or not (port.isascii() and port.isdigit() and len(port) <= 5) or int(port) > 0xFFFF:
             raise InputError(f"{self._listen!r} is no address to listen on", "write HOST:PORT, port 0 for a free one")
         try:
             self._server = await asyncio.start_server(self._connected, host.strip("[]"), int(port))
         except OSError as error:
             raise InputError(f"cannot listen on {self._listen}: {error.strerror or error}") from None
+        except UnicodeError:  # a part of the name is empty, or has more than 63 characters
+            raise InputError(f"cannot listen on {self._listen!r}: no host can have this name") from None
         self.url = f"pixwire://{host}:{self._server.sockets[0].getsockname()[1]}"
         self._folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory(prefix="pixwire-conform-")))
         return self
