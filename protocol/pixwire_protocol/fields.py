@@ -71,11 +71,25 @@ class Field:
 
     def sentence(self, problem: Problem) -> str:
         """What is wrong and what to do, for humans. A secret value is not shown."""
-        name, value, allowed = problem
+        name, value, allowed = self._bad_item(problem[1]) or problem
         if self.spec.type == "limits" and type(value) is dict:
             return _limits_problem(value) or "limits are wrong"
         got = f"this {kind_name(value)}" if self.spec.secret else show(value)
         return f"{name} must be {allowed}, not {got}"
+
+    def _bad_item(self, value: Any) -> Problem | None:
+        """The first string of a list that is wrong by itself: whoever sent eight of them wants to know which."""
+        spec = self.spec
+        if spec.type != "list[str]" or type(value) is not list or len(value) > (spec.maximum or 0):
+            return None
+        for index, item in enumerate(value):
+            if not self.check([item]):
+                each = _PATTERNS.get(spec.pattern or "", f"a string of at most {spec.item_maximum} bytes")
+                allowed = f"one of {', '.join(spec.choices)}" if spec.choices else each.format(spec=spec)
+                return f"{spec.name}[{index}]", item, allowed
+            if spec.distinct and item in value[:index]:
+                return f"{spec.name}[{index}]", item, "different from those before it"
+        return None
 
 
 _Kind = tuple[type, Check, Convert | None, Convert]

@@ -74,6 +74,8 @@ def main() -> int:
             raise FileExistsError(f"{options.target} exists; name a folder that does not")
         if not (options.data_dir / JOURNAL).is_file():
             raise FileNotFoundError(f"{options.data_dir} has no {JOURNAL}; name the data_dir of a server")
+        if part.exists():
+            raise FileExistsError(f"{part} is left of a copy that was not finished; remove it")
         part.mkdir(parents=True, mode=0o700)
         jobs = copy_journal(options.data_dir / JOURNAL, part / JOURNAL)
         files = copy_files(options.data_dir, part, link=options.link)

@@ -8,6 +8,7 @@ stop:  no new connections, GOAWAY -> running jobs finish -> images on their way 
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -115,6 +116,7 @@ async def unless(stop: "asyncio.Future[signal.Signals]", work: Coroutine[Any, An
 
 def run(config: ServerConfig) -> int:
     """Serve until a signal; returns the exit code of the process."""
+    open_files.keep_standard()
     logs.configure(config.log_level)
     open_files.allow_many(config.max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -122,7 +124,11 @@ def run(config: ServerConfig) -> int:
 
 
 def _announce(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except OSError as error:  # whoever reads it is gone, or its disk is full: no reason to serve nobody
+        log.warning("stdout cannot be written: %s; its line is: %s", error.strerror, line)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when Python ends
 
 
 async def serve(
@@ -161,7 +167,7 @@ async def serve(
 
 
 def _refuse(error: Exception) -> int:
-    print(f"pixwire serve: {error}", file=sys.stderr)
+    print(f"pixwire serve: {logs.escape(str(error))}", file=sys.stderr)
     return EXIT_FAILED
 
 

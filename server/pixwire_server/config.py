@@ -20,6 +20,8 @@ from pydantic_settings import EnvSettingsSource
 from pixwire_server import config_models
 from pixwire_server.config_fields import ENV_PREFIX as ENV_PREFIX
 from pixwire_server.config_fields import ServerConfig as ServerConfig
+from pixwire_server.config_values import absolute_path
+from pixwire_server.doors.address import TcpAddress
 
 
 class ConfigError(Exception):
@@ -91,7 +93,7 @@ def load(flags: Mapping[str, object], config_file: str | None = None) -> ServerC
     """
     fields = describe_fields()
     path = config_file or os.environ.get(f"{ENV_PREFIX}CONFIG")
-    table = _read_toml(Path(path).expanduser(), fields) if path else {}
+    table = _read_toml(_place(path), fields) if path else {}
     environment = {name: value for name, value in EnvSettingsSource(ServerConfig)().items() if name in fields}
     values: dict[str, Any] = {name: table.pop(name) for name in TABLES if name in table}
     origins: dict[str, str] = dict.fromkeys(values, f"{path}")
@@ -118,7 +120,17 @@ def contradictions(config: ServerConfig) -> list[str]:
         name: [address.url for address in addresses if not address.tls and not address.is_local]
         for name, addresses in (("listen", config.listen), ("http", config.http))
     }
+    served = [
+        (address.host, address.port) if isinstance(address, TcpAddress) else address
+        for address in (*config.listen, *config.http)
+        if not isinstance(address, TcpAddress) or address.port
+    ]
     rules = (
+        (
+            len(set(served)) < len(served),
+            f"listen = {', '.join(address.url for address in config.listen)} and"
+            f" http = {', '.join(address.url for address in config.http) or 'none'}: an address stands there twice",
+        ),
         (
             bool(encrypted) and not (config.tls_cert and config.tls_key),
             f"{'http' if encrypted and encrypted[0].startswith('http') else 'listen'} = {', '.join(encrypted)} needs"
@@ -164,7 +176,8 @@ def _explain(fields: Mapping[str, FieldHelp], origins: Mapping[str, str], error:
         why = entry["msg"].removeprefix("Value error, ") if entry["type"] == "value_error" else ""
         if name in TABLES:
             where = config_models.where(entry["loc"])
-            lines[where] = f"{where} = {entry['input']!r} (in {origins[name]}) cannot be used: {why or entry['msg']}"
+            why = config_models.WHY.get(entry["type"], why or entry["msg"])
+            lines[where] = f"{where} = {entry['input']!r} (in {origins[name]}) cannot be used: {why}"
             continue
         allowed = fields[name].allowed
         lines.setdefault(
@@ -175,13 +188,20 @@ def _explain(fields: Mapping[str, FieldHelp], origins: Mapping[str, str], error:
     return list(lines.values())
 
 
+def _place(path: str) -> Path:
+    try:
+        return absolute_path(path)
+    except ValueError as error:
+        raise ConfigError(f"the configuration file {path!r} cannot be used: {error}") from None
+
+
 def _read_toml(path: Path, fields: Mapping[str, FieldHelp]) -> dict[str, object]:
     """The keys of a TOML file, all of them known."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, an endless number, a thousand brackets
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from None
     problems = [
         f"unknown key {key!r} in {path}{suggest(key, fields)}" for key in table if key not in (*fields, *TABLES)

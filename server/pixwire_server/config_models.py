@@ -8,7 +8,7 @@ TOML file, which set up single ones.
     dtype = "bfloat16"
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -48,6 +48,14 @@ class ModelTable(BaseModel):
     vae_tiling: _one_of("vae_tiling") = "auto"  # type: ignore[valid-type]
     vae_slicing: _one_of("vae_slicing") = "auto"  # type: ignore[valid-type]
     adapters_dir: Folder | None = Field(default=None)
+
+
+WHY: Mapping[str, str] = {
+    "extra_forbidden": f"there is no such key; known: {', '.join(ModelTable.model_fields)}",
+    "tuple_type": "write [[models]] above each table",
+    "model_type": "write [[models]] above each table",
+}
+"""What pydantic's words leave open, by the type of its error."""
 
 
 class Chosen(Protocol):
@@ -106,7 +114,10 @@ def problems(config: Chosen) -> list[str]:
         if own in named:
             lines.append(f"two models are called {own!r}: {named[own]} and {path}; give one another name")
         named[own] = path
+    names = [table.name or own_name(table.path or Path()) for table in config.models]
     for number, table in enumerate(config.models):
+        if table.path is None and table.name in names[:number]:
+            lines.append(f"models[{number}].name = {table.name!r} is that of models[{names.index(table.name)}], too")
         if table.path is None and table.name not in named:
             known = ", ".join(named) or "none"
             lines.append(f"models[{number}] needs a path: no model is called {table.name!r} (there are: {known})")

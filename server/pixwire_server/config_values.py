@@ -3,6 +3,8 @@
 Each takes what came and raises ValueError with a reason; config.py adds which field it was and what is allowed.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +16,15 @@ from pixwire_server.doors.http.address import HttpAddress, parse_http_address
 from pixwire_server.doors.tokens import MAX_PRINCIPAL
 
 MAX_MODEL_NAME = 100
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    """What is behind a path that this user may not follow, or that no file system takes, cannot be used either."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from None
 
 
 def addresses(value: object) -> tuple[Address, ...]:
@@ -48,7 +59,12 @@ def absolute_path(value: object) -> Path:
     """A path, whether or not something is there; `~` is the home folder."""
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("a path is needed")
-    return Path(value).expanduser().absolute()
+    if "\0" in str(value):
+        raise ValueError("no path has a zero byte")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:  # also where the process runs as a user whom the machine does not know, without HOME
+        raise ValueError("there is no home folder to put in the place of ~; write the whole path") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,7 @@ class NamedFolder:
     name: str = ""
 
 
+@_reachable()
 def model_folder(value: object) -> Path:
     """A folder with a diffusers pipeline."""
     path = absolute_path(value)
@@ -67,6 +84,7 @@ def model_folder(value: object) -> Path:
     return path
 
 
+@_reachable()
 def model_folders(value: object) -> tuple[NamedFolder, ...]:
     """One folder with a diffusers pipeline, several with commas, or a list of such, each as DIR or NAME=DIR."""
     texts = [value] if isinstance(value, str | Path) else value
@@ -77,7 +95,7 @@ def model_folders(value: object) -> tuple[NamedFolder, ...]:
 
 def _named(text: str) -> NamedFolder:
     name, equals, path = text.partition("=")
-    if not equals or Path(text).expanduser().is_dir():
+    if not equals or absolute_path(text).is_dir():
         return NamedFolder(model_folder(text))
     return NamedFolder(model_folder(path), model_name(name))
 
@@ -89,6 +107,7 @@ def model_name(value: object) -> str:
     return value
 
 
+@_reachable()
 def models_folder(value: object) -> Path | None:
     """A folder of model folders, or none."""
     if value is None:
@@ -99,6 +118,7 @@ def models_folder(value: object) -> Path | None:
     return path
 
 
+@_reachable()
 def existing_file(value: object) -> Path | None:
     """A file that is there, or none."""
     if value is None:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 from typing import TextIO
 
 ROOT = "pixwire_server"
@@ -47,3 +48,5 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     logging.getLogger(ROOT).setLevel(level.upper())
     # asyncio says "Executing ... took ..." and lost exceptions here: both matter, its debug chatter does not.
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # What it finds odd in a picture concerns the client, who is told; and each new text would be kept for ever.
+    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -3,6 +3,7 @@ and upload under way.
 """
 
 import logging
+import os
 import resource
 from typing import Final
 
@@ -12,6 +13,15 @@ ENOUGH: Final = 65_536
 """More is not asked for: some programs walk through all numbers they may use."""
 OWN: Final = 128
 """Files of the server itself: journal, engine, sockets to listen on, images that are kept open."""
+
+
+def keep_standard() -> None:
+    """Open what was closed of stdin, stdout and stderr: another file would get its number, and the engine, whose
+    output is for stderr, would write into a client's socket.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def goal(soft: int, hard: int) -> int:

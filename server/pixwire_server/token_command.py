@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ example, which tells a running server about alice and shows her token:
 
 
 def _principal(text: str) -> str:
-    if not 1 <= len(text.encode()) <= MAX_PRINCIPAL or not text.isprintable() or text != text.strip():
+    if not text.isprintable() or not 1 <= len(text.encode()) <= MAX_PRINCIPAL or text != text.strip():
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot be used; allowed: 1 to {MAX_PRINCIPAL} bytes of printable text without spaces around it"
         )
@@ -46,9 +47,16 @@ def main(argv: Sequence[str]) -> int:
         "--admin", action="store_true", help="Let the bearer look after the server: pixwire top, pixwire admin."
     )
     options = parser.parse_args(argv)
+    if sys.stdout is None or sys.stderr is None:  # `>&-`: print would be silent, or take one for the other
+        sys.exit(f"{PROGRAM}: stdout takes the entry and stderr the token, and one of them is closed; open both")
     token = new_token()
     expires = None if options.days is None else datetime.now(UTC) + options.days
     roles = (ADMIN,) if options.admin else ()
-    print(f"\n{entry_for(options.principal, token, expires, roles)}", flush=True)
+    try:
+        print(f"\n{entry_for(options.principal, token, expires, roles)}", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it fails again when Python ends
+        print(f"{PROGRAM}: the entry cannot be written: {error.strerror}; no token was made", file=sys.stderr)
+        return 1
     print(token, file=sys.stderr)
     return 0

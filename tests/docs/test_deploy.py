@@ -99,6 +99,8 @@ def test_a_damaged_copy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "journal.sqlite3").write_bytes(b"no database" * 1000)
     assert backup(monkeypatch, str(tmp_path), str(tmp_path / "copy")) == 1
     assert capsys.readouterr().err.startswith("backup: ")
+    assert backup(monkeypatch, str(tmp_path), str(tmp_path / "copy")) == 1
+    assert "copy.part is left of a copy that was not finished; remove it" in capsys.readouterr().err
 
 
 def _picture() -> Any:

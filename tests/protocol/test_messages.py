@@ -184,6 +184,19 @@ def test_a_wrong_field_cannot_be_sent(name: str, item: FieldSpec) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "blamed"),
+    [
+        (("a", ""), r"tags\[1\] must be a string of 1 to 64 bytes .*, not ''"),
+        (("a", "b", "a"), r"tags\[2\] must be different from those before it, not 'a'"),
+        (tuple("abcdefghi"), "tags must be an array of at most 8 different strings"),
+    ],
+)
+def test_the_item_of_a_list_that_is_wrong_is_named(tags: tuple[str, ...], blamed: str) -> None:
+    with pytest.raises(LocalProtocolError, match=blamed):
+        m.encode(m.Submit(job="j", kind="txt2img", want=(), tags=tags, tail=b""), 1)
+
+
+@pytest.mark.parametrize(
     "name", [name for name, spec in MESSAGES.items() if any(item.required for item in spec.fields)]
 )
 def test_a_missing_field_is_blamed_by_name(name: str) -> None:

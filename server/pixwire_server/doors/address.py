@@ -67,6 +67,8 @@ def parse_address(text: str) -> Address:
         path = unquote(text.removeprefix(_UNIX_SCHEME))
         if not path.startswith("/") or path == "/":
             raise ValueError(f"{text!r} needs an absolute path: pixwire+unix:///run/pixwire.sock")
+        if "\0" in path:
+            raise ValueError(f"{text!r} has a zero byte, which no path has")
         return UnixAddress(path)
     tls = text.startswith(_TLS_SCHEME)
     rest = text.removeprefix(_TLS_SCHEME if tls else _TCP_SCHEME).removesuffix("/")

@@ -40,6 +40,9 @@ def _explained(address: Address) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or str(error)
         raise ListenError(f"cannot listen on {address.url}: {why}{_ADVICE.get(error.errno or 0, '')}") from error
+    except UnicodeError as error:  # an empty part, or one of more than 63 bytes
+        why = f"this is no name of a machine{_ADVICE[socket.EAI_NONAME]}"
+        raise ListenError(f"cannot listen on {address.url}: {why}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,8 @@ class Outlet:
 
 def _copy_of(transport: asyncio.Transport) -> socket.socket | None:
     """A descriptor of our own for the transport's socket; None where its bytes have to pass through us."""
-    encrypted = isinstance(transport, TlsTransport) or transport.get_extra_info("sslcontext") is not None
     own = transport.get_extra_info("socket")
-    if encrypted or own is None or not hasattr(os, "sendfile"):
+    if isinstance(transport, TlsTransport) or own is None or not hasattr(os, "sendfile"):
         return None
     with contextlib.suppress(OSError):  # no descriptor is left
         return socket.socket(fileno=os.dup(own.fileno()))

@@ -16,7 +16,7 @@ from typing import Any
 
 
 class TlsTransport(asyncio.Transport):
-    """What the shell of a connection writes to. Reading cannot be paused; nobody here does."""
+    """What the shell of a connection writes to."""
 
     def __init__(self, raw: asyncio.Transport, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -81,5 +81,16 @@ class TlsTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.raw.get_write_buffer_size()
 
+    def pause_reading(self) -> None:
+        """What has come already may still be delivered."""
+        self.raw.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.raw.resume_reading()
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "sslcontext":
+            return self.tls.context
+        if name == "peercert":
+            return self.tls.getpeercert()
         return self.raw.get_extra_info(name, default)

@@ -95,7 +95,7 @@ def parse_tokens(text: str, name: str) -> tuple[Token, ...]:
     """`read_tokens` of `text`; `name` is what messages call the file."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, an endless number, a thousand brackets
         raise TokensError(f"{name} is not TOML: {error}") from None
     unknown = next((key for key in table if key != "token"), None)
     if unknown is not None:

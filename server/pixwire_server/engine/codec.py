@@ -9,7 +9,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import msgpack  # type: ignore[import-untyped]  # it ships none
 
-from pixwire_server.engine.api import Message
+from pixwire_server.engine.api import Command, Message
 from pixwire_server.engine.settings import EngineConfig, ModelSettings
 
 Buffer = bytes | bytearray | memoryview
@@ -17,6 +17,7 @@ Buffer = bytes | bytearray | memoryview
 COPIED = 64 * 1024
 """Blobs up to this size become bytes of their own; larger ones stay where they were received."""
 
+_COMMANDS = get_args(Command)
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
@@ -32,16 +33,20 @@ def config_from_json(text: str) -> EngineConfig:
 
 
 def to_wire(message: Message) -> tuple[bytes, list[Buffer]]:
-    """Return the msgpack head and the blobs whose concatenation is the tail."""
+    """Return the msgpack head and the blobs whose concatenation is the tail.
+
+    Names of files need not be UTF-8: those in commands arrive as they are, the texts of reports are for people.
+    """
     blobs: list[Buffer] = []
-    head: bytes = msgpack.packb([type(message).__name__, _lower(message, blobs)])
+    errors = "surrogateescape" if isinstance(message, _COMMANDS) else "backslashreplace"
+    head: bytes = msgpack.packb([type(message).__name__, _lower(message, blobs)], unicode_errors=errors)
     return head, blobs
 
 
 def from_wire(head: Buffer, tail: Buffer = b"") -> Message:
     """Rebuild the message `to_wire` took apart. Raises ValueError for anything else."""
     try:
-        name, values = msgpack.unpackb(head)
+        name, values = msgpack.unpackb(head, unicode_errors="surrogateescape")
         message: Message = _raise(_TYPES[name], values, _Tail(memoryview(tail)))
     except (KeyError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"not an engine message: {error!r}") from error

@@ -56,7 +56,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
         )
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelRefusedError(f"{path} cannot be read: {error}") from error
     if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
         raise ModelRefusedError(
@@ -82,7 +82,7 @@ def components(index: dict[str, Any]) -> list[str]:
     return [
         name
         for name, entry in index.items()
-        if not name.startswith("_") and isinstance(entry, list) and entry[0] is not None and not left_out(index, name)
+        if not name.startswith("_") and isinstance(entry, list) and any(entry[:1]) and not left_out(index, name)
     ]
 
 
@@ -98,9 +98,15 @@ def own_name(folder: Path) -> str:
 
 def _check_component(folder: Path) -> None:
     config = folder / "config.json"
-    if config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8")):
+    try:
+        files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        values = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelRefusedError(f"{config} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelRefusedError(f"{config} is no table of settings; get the model anew")
+    if "auto_map" in values:
         raise ModelRefusedError(f"{config} wants to run code of its own (auto_map); such models are not loaded")
-    files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     pickles = sorted(name for name in files if name.endswith(_PICKLES))
     if pickles and not any(name.endswith(".safetensors") for name in files):
         raise ModelRefusedError(

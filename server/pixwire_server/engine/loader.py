@@ -110,6 +110,7 @@ def quiet_libraries() -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     os.environ |= {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # the client is told what is wrong with its picture
     import diffusers
     import transformers
 

@@ -64,8 +64,8 @@ class ModelAdmin:
             message = f"model: {name!r} cannot be the name of a model; choose printable text without spaces around it"
             raise invalid("model", name, "printable text without spaces around it", message)
         # In a thread: the folder may lie on a disk that does not answer.
-        if not path.startswith("/") or not await asyncio.to_thread(Path(path, "model_index.json").is_file):
-            message = f"path: {path!r} is no folder with a model_index.json on the server; name it by its absolute path"
+        if not path.startswith("/") or not await asyncio.to_thread(_has_index, path):
+            message = f"path: {path!r} is no folder with a model_index.json the server can read; give its absolute path"
             raise invalid("path", path, "an absolute path of a folder with a diffusers pipeline", message)
         settings = api.ModelSettings(path, name, device=self._pattern.device, dtype=self._pattern.dtype)
         loading = api.ModelState.LOADING
@@ -130,6 +130,13 @@ class ModelAdmin:
         for whose, future in tuple(self._waiting):
             if whose == name and not future.done():
                 future.set_result(None)
+
+
+def _has_index(path: str) -> bool:
+    try:
+        return Path(path, "model_index.json").is_file()
+    except OSError:  # a name that is too long, a folder that the server may not look into
+        return False
 
 
 def _absent(how: str) -> RequestError:

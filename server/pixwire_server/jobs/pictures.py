@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import picture_parts
 from .errors import invalid
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
@@ -43,8 +44,11 @@ def inspect(path: Path, media_type: str, field: str) -> Picture:
             picture, found = _webp_size(file.read(_WEBP_HEADER)), "image/webp"
             if picture is not None:
                 _check_size(picture, media_type, field)  # before the decoder, which makes room for all of it at once
-            file.seek(0)
+            picture_parts.check(file)  # before a decoder that goes through them one by one
             picture, found = _header(file)
+        except picture_parts.TooMuchError as error:
+            message = f"{field}: a {media_type} image may have {error}, this one has more; save it anew without them"
+            raise invalid(field, media_type, str(error), message) from error
         except _UnreadableError as error:
             message = f"{field}: the bytes are not a whole {media_type} image: {error}"
             raise invalid(field, media_type, f"an image of this type: {_types()}", message) from error

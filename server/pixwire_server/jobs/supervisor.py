@@ -145,6 +145,7 @@ class Supervisor:
         self.phase = Phase.STARTING
         self.restarts += 1
         self._came_up = False
+        self._refusal = ""
         self._liveness = Liveness(self._policy)
         self._engine = engine = self._make_engine()
         engine.on_report(partial(self._report, engine))

@@ -110,7 +110,10 @@ def open_journal(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
             writer.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        raise StoreOpenError(f"the journal {path} cannot be opened: {error}") from error
+        raise StoreOpenError(
+            f"the journal {path} cannot be opened: {error}. Make room or rights for it and end what else has it open,"
+            " or choose another directory with --data-dir."
+        ) from error
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

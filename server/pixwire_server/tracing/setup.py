@@ -76,8 +76,12 @@ def open_tracing(instance: str, version: str, environment: Mapping[str, str] = o
         wanted = environment.get(name)
         if wanted and wanted != SPOKEN:
             raise TracingError(f"{name}: {wanted!r} is not spoken here; use {SPOKEN}, or leave it out")
-    provider = TracerProvider(resource=_resource(instance, version, environment), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        provider = TracerProvider(resource=_resource(instance, version, environment), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except (ValueError, OSError) as error:  # it does not say which; a value may be a secret
+        named = ", ".join(sorted(name for name in environment if name.startswith("OTEL_")))
+        raise TracingError(f"the environment cannot be used: {error}; look at {named}") from error
     return Tracing(provider, version)
 
 

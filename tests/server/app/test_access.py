@@ -178,7 +178,7 @@ def test_the_token_command_prints_the_token_once_and_its_entry_apart(capsys: pyt
 
 
 @pytest.mark.parametrize(
-    "arguments", [["alice", "--days", "0"], ["alice", "--days", "x"], ["a\nb"], [""], ["x" * 257], []]
+    "arguments", [["alice", "--days", "0"], ["alice", "--days", "x"], ["a\nb"], ["\udcff"], [""], ["x" * 257], []]
 )
 def test_the_token_command_refuses_what_no_entry_can_hold(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -187,6 +187,21 @@ def test_the_token_command_refuses_what_no_entry_can_hold(
         cli.main(["token", *arguments])
     assert caught.value.code == 2
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize(
+    ("streams", "says"),
+    [
+        (">/dev/full", "pixwire token: the entry cannot be written: No space left on device; no token was made\n"),
+        (">&-", "pixwire token: stdout takes the entry and stderr the token, and one of them is closed; open both\n"),
+        ("2>&-", ""),
+    ],
+)
+def test_a_token_is_made_only_when_its_entry_and_itself_can_be_told(streams: str, says: str) -> None:
+    command = f"{sys.executable} -m pixwire_server token alice {streams}"
+    found = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (1, "", says)
 
 
 def test_the_module_is_the_command() -> None:

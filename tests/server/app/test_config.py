@@ -92,6 +92,16 @@ def test_several_addresses_by_flags_and_by_commas(monkeypatch: pytest.MonkeyPatc
             "model = '/nowhere/at/all' (from --model) cannot be used: there is no such folder",
         ),
         ({"data_dir": ""}, "data_dir = '' (from --data-dir) cannot be used: a path is needed"),
+        ({"data_dir": "a\0b"}, "(from --data-dir) cannot be used: no path has a zero byte"),
+        (
+            {"data_dir": "~nobody-here/x"},
+            "data_dir = '~nobody-here/x' (from --data-dir) cannot be used: there is no",
+        ),
+        ({"listen": ["pixwire+unix:///a%00b"]}, "has a zero byte"),
+        ({"tokens": "a" * 300}, "(from --tokens) cannot be used: File name too long"),
+        ({"models_dir": "a" * 300}, "(from --models-dir) cannot be used: File name too long"),
+        ({"model": "a" * 300}, "(from --model) cannot be used: File name too long"),
+        ({"model": "b=" + "a" * 300}, "(from --model) cannot be used: File name too long"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_source_and_what_is_allowed(flags: dict[str, object], says: str) -> None:
@@ -125,6 +135,8 @@ def test_a_model_folder_needs_an_index(tmp_path: Path) -> None:
         ("max_row = 1\n", "did you mean 'max_rows'?"),
         ("[server]\nmax_rows = 1\n", "unknown key 'server'"),
         ("max_rows = \n", "is not TOML"),
+        (f"max_rows = {'9' * 5000}\n", "is not TOML"),
+        (f"max_rows = {'[' * 100_000}\n", "is not TOML"),
         (None, "cannot be read: No such file"),
     ],
 )
@@ -136,6 +148,20 @@ def test_a_bad_file_is_refused_with_a_reason(content: str | None, says: str, tmp
         load({}, str(path))
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_file_in_the_home_of_nobody_is_refused_with_a_reason() -> None:
+    with pytest.raises(ConfigError, match="the configuration file '~nobody-here/x' cannot be used: there is no home"):
+        load({}, "~nobody-here/x")
+
+
+def test_without_a_home_the_data_need_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expanduser(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    with pytest.raises(ConfigError, match=r"data_dir = .* \(from the default\) cannot be used: .*write the whole path"):
+        load({})
 
 
 def test_an_unknown_variable_of_the_same_prefix_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +223,12 @@ def files(tmp_path: Path) -> dict[str, str]:
     ("names", "flags", "says"),
     [
         ((), {"listen": "pixwires://h"}, "listen = pixwires://h:7499 needs tls_cert and tls_key"),
+        (
+            (),
+            {"listen": "h:1,h:1"},
+            "listen = pixwire://h:1, pixwire://h:1 and http = none: an address stands",
+        ),
+        ((), {"listen": "h:1", "http": "h:1"}, "listen = pixwire://h:1 and http = http://h:1: an address stands there"),
         ((), {"http": "https://h:1"}, "http = https://h:1 needs tls_cert and tls_key"),
         (("tokens",), {"http": "h:1"}, "tokens would cross the network readable on http = http://h:1; use https://"),
         (("tls_cert",), {"listen": "pixwires://h"}, "needs tls_cert and tls_key"),
@@ -231,6 +263,7 @@ def test_fields_that_contradict_each_other_are_refused(
         (("tokens", "tls_cert", "tls_key"), {"listen": "pixwires://0.0.0.0"}),
         (("tls_cert", "tls_key", "tls_client_ca"), {"listen": "pixwires://0.0.0.0,127.0.0.1"}),
         (("tokens", "tls_cert", "tls_key"), {"http": "https://h:1,8080"}),
+        (("tokens",), {"listen": "127.0.0.1:0,127.0.0.1:0", "http": "0"}),
     ],
 )
 def test_tokens_and_certificates_where_they_are_safe_or_allowed(

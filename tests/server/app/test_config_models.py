@@ -90,6 +90,8 @@ path = "{shelf / "c"}"
         ('name = "a"\ndtype = "int8"', "models[0].dtype = 'int8' (in "),
         ('name = "a"\ndtype = "int8"', "allowed: auto | float32 | bfloat16 | float16"),
         ('name = "a"\nsize = 3', "models[0].size = 3 (in "),
+        ('name = "a"\nsize = 3', "cannot be used: there is no such key; known: name, path, pinned, "),
+        ('name = "a"\n[[models]]\nname = "a"', "models[1].name = 'a' is that of models[0], too"),
         ('name = "a"\npath = "/nowhere"', "there is no such folder"),
         ('name = "two\\nlines"', "printable characters"),
         ('name = "a"\ncompile = "on"', "models[0].compile = 'on' does not go with exact"),
@@ -99,6 +101,12 @@ def test_a_table_that_is_wrong_is_refused_with_its_place(table: str, says: str, 
     with pytest.raises(ConfigError) as caught:
         chosen(f'models_dir = "{shelf}"\n[[models]]\n{table}\n', at=tmp_path, exact="true")
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("models", ["models = 3", "models = [3]", '[models]\nname = "a"'])
+def test_models_that_are_no_tables_are_told_what_to_write(models: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be used: write \[\[models\]\] above each table"):
+        chosen(models, at=tmp_path)
 
 
 def test_two_models_of_one_name_are_refused(shelf: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,15 @@ def test_a_record_is_one_line_with_time_level_and_part(output: io.StringIO) -> N
     line = output.getvalue()
     assert line.endswith("Z warning doors.tcp: peer 127.0.0.1:9 left\n")
     assert line.count("\n") == 1
+
+
+def test_what_pillow_finds_odd_in_a_picture_is_no_news(output: io.StringIO) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        logs.configure("info", output)
+        warnings.warn_explicit("Image size (1 pixels)", UserWarning, "Image.py", 1, "PIL.Image")
+        warnings.warn_explicit("something else", UserWarning, "other.py", 1, "other")
+    assert [str(one.message) for one in seen] == ["something else"]
 
 
 @pytest.mark.req("PXW-SEC-006")

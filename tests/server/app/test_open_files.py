@@ -2,6 +2,9 @@
 
 import logging
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +37,13 @@ def test_too_few_are_told(
         open_files.allow_many(1024)
     assert wanted == [(hard, hard)]
     assert ("only 64 files" in caplog.text) is warned
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-", ""])
+def test_no_file_takes_the_place_of_a_standard_stream(closed: str, tmp_path: Path) -> None:
+    code = (
+        "import os; from pixwire_server import open_files; open_files.keep_standard(); found = os.open('/', 0);"
+        f" open('{tmp_path}/found', 'w').write(f'{{found}} {{[os.get_inheritable(n) for n in range(3)]}}')"
+    )
+    subprocess.run(["sh", "-c", f'exec {sys.executable} -c "{code}" {closed}'], check=True)
+    assert (tmp_path / "found").read_text() == "3 [True, True, True]"

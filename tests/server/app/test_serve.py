@@ -154,14 +154,12 @@ async def test_a_model_that_cannot_be_served_is_said_in_one_line_with_code_1(
     assert await server.code() == 1
     await refusing
     error = capsys.readouterr().err
-    assert "the weights are of another model" in error
-    assert error.startswith("pixwire serve: ")
-    assert "Traceback" not in error
+    assert error == "pixwire serve: the engine cannot start: the weights are\\nof another model\n"
 
 
 async def _refuse(engine: ToyEngine) -> None:
     await engine.spawned.wait()
-    engine.refuse("the weights are of another model")
+    engine.refuse("the weights are\nof another model")
 
 
 async def test_a_second_server_on_the_same_data_is_refused(
@@ -212,6 +210,15 @@ async def test_the_epoch_changes_with_each_start_and_the_server_id_does_not(star
 def test_the_server_process_never_loads_torch() -> None:
     code = "import sys, pixwire_server.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_server_whose_stdout_takes_nothing_says_so_and_goes_on() -> None:
+    code = "import logging; logging.basicConfig(); from pixwire_server import app; app._announce('here')"
+    command = f'exec {sys.executable} -c "{code}; print(7)" >/dev/full'
+    found = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    said = "WARNING:pixwire_server.app:stdout cannot be written: No space left on device; its line is: here\n"
+    assert (found.returncode, found.stderr) == (0, said)
 
 
 async def test_an_engine_that_is_lost_for_good_ends_the_server_with_code_1(

@@ -51,3 +51,9 @@ async def test_a_file_in_the_place_of_a_unix_socket_is_kept(tmp_path: Path) -> N
     with pytest.raises(ListenError, match="make the folder first"):
         await bind_all([UnixAddress(str(tmp_path / "none" / "door.sock"))])
     assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("host", ["a..example", "a" * 70])
+async def test_a_name_that_no_machine_can_have_is_told(host: str) -> None:
+    with pytest.raises(ListenError, match=f"cannot listen on pixwire://{host}:1: this is no name of a machine; write"):
+        await bind_all([TcpAddress(host, 1)])

@@ -48,6 +48,8 @@ def test_an_expiry_is_a_date_of_any_kind_in_utc_unless_it_says_otherwise(text: s
     [
         ("", r"t holds no \[\[token\]\]; make one with `python -m pixwire_server token PRINCIPAL`"),
         ("[[token]\n", "t is not TOML: .*line 1"),
+        (f"token = {'9' * 5000}\n", "t is not TOML: "),
+        (f"token = {'[' * 100_000}\n", "t is not TOML: "),
         ("tokens = []\n", "t: unknown key 'tokens'"),
         ('token = "x"\n', r"t: token must be a list of tables; write \[\[token\]\] above each one"),
         (f'# mine\n\n[[token]]\nsha256 = "{DIGEST}"\n', "t, line 3: principal must be .* it is missing"),

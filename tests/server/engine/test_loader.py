@@ -18,7 +18,7 @@ from tiny_rare import flux_kontext
 from pixwire_server.engine import arguments
 from pixwire_server.engine.api import TXT2IMG, GenerateTask, ModelSettings, TaskInput
 from pixwire_server.engine.card import check_pipeline, check_pipeline_class, describe
-from pixwire_server.engine.folder import ModelRefusedError
+from pixwire_server.engine.folder import ModelRefusedError, check_folder, components
 from pixwire_server.engine.loader import choose_device, choose_dtype, load
 from pixwire_server.engine.variants import Variant, variants
 
@@ -93,6 +93,21 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
 def test_an_index_that_is_no_json_is_refused(folder: Path) -> None:
     (folder / "model_index.json").write_text("{")
     assert "cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "cannot be read"), ("[" * 100_000, "cannot be read"), ("7", "is no table of settings")],
+)
+def test_a_component_whose_settings_are_damaged_is_refused(folder: Path, text: str, says: str) -> None:
+    (folder / "vae" / "config.json").write_text(text)
+    with pytest.raises(ModelRefusedError, match=says):
+        check_folder(folder)
+
+
+def test_an_index_with_an_empty_component_is_no_component(folder: Path) -> None:
+    edit(folder / "model_index.json", lambda index: index.update(image_encoder=[], other=[]))
+    assert "other" not in components(check_folder(folder))
 
 
 @pytest.mark.req("PXW-ADM-010")

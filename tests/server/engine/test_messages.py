@@ -1,5 +1,6 @@
 """Messages between parent and child survive the socket, however it cuts them."""
 
+import os
 from typing import Any, get_args
 
 import pytest
@@ -66,6 +67,15 @@ def test_images_travel_as_raw_bytes_behind_the_head() -> None:
     assert len(head) < 200
     assert blobs == [image.data for image in images]
     assert codec.from_wire(head, b"".join(blobs)) == message
+
+
+def test_names_of_files_that_are_no_utf8_arrive() -> None:
+    name = os.fsdecode(b"/models/\xff")
+    (command,) = Decoder().feed(b"".join(encode(api.AddModel(api.ModelSettings(path=name, name="m")))))
+    assert isinstance(command, api.AddModel)
+    assert os.fsencode(command.settings.path) == b"/models/\xff"
+    (report,) = Decoder().feed(b"".join(encode(api.Refused(f"{name} is no folder"))))
+    assert report == api.Refused("/models/\\udcff is no folder")
 
 
 @pytest.mark.parametrize("head", [b"", b"\xc1", b"\x92\xa6Nobody\x90", b"\x92\xa6Cancel\x90", b"\x01"])

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -47,6 +48,12 @@ async def start_http(tmp_path: Path) -> AsyncIterator[StartHttp]:
             await client.aclose()
         server.exit.cancel()
         await asyncio.wait((server.exit,))
+
+
+@pytest.fixture
+def start_https(start_http: StartHttp, pki: Pki) -> StartHttp:
+    """The same with TLS on the HTTP door."""
+    return partial(start_http, http="https://127.0.0.1:0", tls_cert=str(pki.certificate), tls_key=str(pki.key))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from held_engine import HeldEngine
 from http_server import PROMPT, HttpServer, StartHttp, ended, problem, raw, submit
+from pki import Pki
 from toy_engine import ToyEngine
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -134,6 +135,21 @@ async def test_connections_have_a_largest_number(start_http: StartHttp) -> None:
     writer.close()
     assert (await answer_to(server, HEAD + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
     held[1][1].close()
+
+
+async def test_who_never_shakes_hands_takes_a_seat_and_only_for_a_while(start_https: StartHttp, pki: Pki) -> None:
+    server = start_https(max_connections=2, handshake_timeout_s=2.0)
+    port = await server.port()
+    held = [await raw(port, said) for said in (b"", b"\x16\x03\x01\x02")]
+    tls = pki.client(alpn=())
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    assert said_problem(await reader.read()) == (503, "EXCESSIVE_LOAD")
+    writer.close()
+    for reader, writer in held:
+        assert await reader.read() == b""
+        writer.close()
+    client = await server.client(tls=tls)
+    assert (await client.get("/healthz")).status_code == 200
 
 
 async def test_a_client_that_does_not_read_its_image_is_cut(start_http: StartHttp) -> None:

@@ -290,6 +290,12 @@ async def test_without_the_setting_there_is_nothing_of_it(
     assert (await ended(client, "j1"))["state"] == "succeeded"
 
 
+def test_an_environment_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "99999")
+    with pytest.raises(TracingError, match=r"cannot be used: max_export_batch_size .*; look at .*_EXPORT_BATCH_SIZE"):
+        open_tracing("one", "1")
+
+
 def test_another_protocol_of_the_collector_is_refused() -> None:
     with pytest.raises(TracingError, match="OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' is not spoken here; use http/protobuf"):
         open_tracing("one", "1", {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})

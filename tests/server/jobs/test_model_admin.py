@@ -110,7 +110,7 @@ async def test_a_folder_becomes_a_model(two: Any, tmp_path: Path) -> None:
     await two.farm.until(lambda: len(two.farm.engines) == 2)
 
 
-@pytest.mark.parametrize("path", ["relative", "/nowhere", "", "/dev/null", "/etc"])
+@pytest.mark.parametrize("path", ["relative", "/nowhere", "", "/dev/null", "/etc", "/" + "a" * 300])
 async def test_a_path_that_is_no_model_is_refused(two: Any, path: str) -> None:
     error = await refused(ask(two, "add_model", "third", path=path))
     assert (error.code, error.details["field"], error.details["value"]) == (ErrorCode.INVALID_ARGUMENT, "path", path)

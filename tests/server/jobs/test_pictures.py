@@ -13,6 +13,7 @@ from PIL import Image
 
 from pixwire_protocol.registry import ErrorCode
 from pixwire_server.jobs import RequestError
+from pixwire_server.jobs.picture_parts import MAX_ASIDE, MAX_FILLER, MAX_PARTS, MAX_PIXEL_CHUNKS, MAX_SCANS
 from pixwire_server.jobs.pictures import FORMATS, MAX_PIXELS, Picture, inspect
 
 from .conftest import painted
@@ -109,6 +110,83 @@ def test_the_largest_that_may_be_sent(tmp_path: Path) -> None:
 
 def test_no_pixels_are_no_picture(tmp_path: Path) -> None:
     refusal(tmp_path, png(0, 7), "image/png")
+
+
+def chunks(*parts: tuple[bytes, bytes]) -> bytes:
+    """A PNG of 8 x 8 pixels with these chunks before its end."""
+    whole = painted(8, 8, kind="PNG")
+    added = b"".join(
+        struct.pack("!I", len(data)) + name + data + struct.pack("!I", zlib.crc32(name + data)) for name, data in parts
+    )
+    return whole[:33] + added + whole[33:] if parts[0][0] != b"late" else whole[:-12] + added + whole[-12:]
+
+
+def segments(*parts: bytes) -> bytes:
+    """A JPEG of 8 x 8 pixels with this before its segments."""
+    return b"\xff\xd8" + b"".join(parts) + painted(8, 8, kind="JPEG")[2:]
+
+
+def scans(count: int) -> bytes:
+    """A JPEG whose pixels come so many times."""
+    whole = painted(8, 8, kind="JPEG")
+    start = whole.index(b"\xff\xda")
+    return whole[:start] + whole[start:-2] * count + whole[-2:]
+
+
+COMMENT = b"\xff\xfe\0\2"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "data", "allowed"),
+    [
+        ("image/png", chunks(*[(b"abCd", b"")] * MAX_PARTS), f"{MAX_PARTS} chunks beside the pixels"),
+        ("image/png", chunks(*[(b"late", b"")] * MAX_PARTS), f"{MAX_PARTS} chunks beside the pixels"),
+        ("image/png", chunks(*[(b"IDAT", b"")] * MAX_PIXEL_CHUNKS), f"{MAX_PIXEL_CHUNKS} chunks of pixels"),
+        ("image/png", chunks((b"abCd", bytes(MAX_ASIDE))), f"{MAX_ASIDE} bytes"),
+        ("image/jpeg", segments(*[COMMENT] * MAX_PARTS), f"{MAX_PARTS} segments"),
+        ("image/jpeg", segments(b"\xff\xfe\xff\xff" + bytes(65533), *[COMMENT] * MAX_PARTS), f"{MAX_PARTS} segments"),
+        ("image/jpeg", segments(*[b"\xff\xfe\xff\xff" + bytes(65533)] * 257), f"{MAX_ASIDE} bytes"),
+        ("image/jpeg", segments(b"\xff\xd9", b"\xff" * (MAX_FILLER + 1)), f"{MAX_FILLER} bytes"),
+        ("image/jpeg", b"\xff\xd8" + COMMENT + bytes(MAX_FILLER + 2), f"{MAX_FILLER} bytes"),
+        ("image/jpeg", scans(MAX_SCANS + 1), f"{MAX_SCANS} scans"),
+        ("image/jpeg", scans(1)[:-2] + COMMENT[:3] + b"\4\xff\xd9" + scans(MAX_SCANS)[2:], f"{MAX_SCANS} scans"),
+    ],
+    ids=[
+        "chunks",
+        "after the pixels",
+        "pixels",
+        "a large chunk",
+        "segments",
+        "behind a large one",
+        "large segments",
+        "filler",
+        "nothing else",
+        "scans",
+        "behind an end that is none",
+    ],
+)
+def test_a_file_of_too_many_parts_never_reaches_the_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media_type: str, data: bytes, allowed: str
+) -> None:
+    monkeypatch.delattr(Image, "open")
+    error = refusal(tmp_path, data, media_type)
+    assert str(error.details["allowed"]).startswith(f"at most {allowed}")
+    assert f"here: a {media_type} image may have at most {allowed}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("media_type", "data"),
+    [
+        ("image/png", chunks(*[(b"abCd", b"x")] * 1000)),
+        ("image/png", chunks((b"abCd", bytes(MAX_ASIDE - 1000)))),
+        ("image/jpeg", segments(*[COMMENT] * 1000)),
+        ("image/jpeg", segments(b"\xff" * MAX_FILLER)),
+        ("image/jpeg", scans(MAX_SCANS)),
+        ("image/jpeg", scans(1) + scans(MAX_SCANS) * 20),  # behind the end anything may stand: a film, a second picture
+    ],
+)
+def test_a_file_of_many_parts_is_looked_at(tmp_path: Path, media_type: str, data: bytes) -> None:
+    assert looked_at(tmp_path, data, media_type) == Picture(8, 8)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -240,6 +240,16 @@ async def test_a_model_that_is_gone_after_a_death_is_fatal_at_once(bench: Any) -
     assert len(bench.farm.engines) == 2
 
 
+async def test_a_start_fails_for_its_own_reason(bench: Any) -> None:
+    jobs = await bench.open(restart=RestartPolicy(base_delay_s=0.0, tick_s=1e9, max_failed_starts=2))
+    ends = iter((lambda engine: (engine.report(api.Refused("no memory")), engine.exit(1)), lambda e: e.exit(-9)))
+    bench.farm.on_start = lambda engine: next(ends)(engine)
+    bench.engine.exit(-9)
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(EngineLostError, match=r"again: its process ended .*killed by signal 9"):
+            await jobs.fatal
+
+
 async def test_a_long_life_forgives_earlier_deaths(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = RestartPolicy(base_delay_s=0.0, tick_s=1e9, stable_s=60.0)
     counted: list[int] = []

@@ -224,7 +224,7 @@ async def test_an_older_journal_is_migrated(tmp_path: Path, monkeypatch: pytest.
 async def test_a_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = await a_journal(tmp_path)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "DELETE FROM job; SELECT no_such_column"))
-    with pytest.raises(StoreOpenError, match="cannot be opened"):
+    with pytest.raises(StoreOpenError, match=r"cannot be opened: .*\. Make room or rights for it"):
         await open_store(tmp_path)
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as other:

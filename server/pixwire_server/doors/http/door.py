@@ -20,6 +20,7 @@ from pixwire_server.doors.http.metrics import Metrics
 from pixwire_server.doors.http.operations import look
 from pixwire_server.doors.http.protocol import HttpConnection
 from pixwire_server.doors.http.settings import HttpSettings
+from pixwire_server.doors.http.tls_front import HttpsFront
 from pixwire_server.doors.listeners import BACKLOG, Listener
 from pixwire_server.doors.peers import Headcount
 from pixwire_server.doors.ports import JobsPort
@@ -81,7 +82,6 @@ class HttpDoor:
         self._connections: set[HttpConnection] = set()
         self._listeners: list[Listener] = []
         self._servers: list[asyncio.Server] = []
-        self._renewal: asyncio.Task[None] | None = None
 
     @property
     def connections(self) -> int:
@@ -107,20 +107,18 @@ class HttpDoor:
         self._feed.start()
 
     async def _serve(self) -> None:
-        """Serve on copies of the sockets: a server closes its own, and another certificate needs another server."""
         loop = asyncio.get_running_loop()
         for listener in self._listeners:
-            encrypted = listener.address.tls
-            make = partial(HttpConnection, self, self._config, self._state, local=listener.address.is_local)
+            make = partial(self._encrypted if listener.address.tls else self._plain, local=listener.address.is_local)
             for sock in listener.sockets:
-                server = await loop.create_server(
-                    make,
-                    sock=sock.dup(),
-                    backlog=BACKLOG,
-                    ssl=self._tls if encrypted else None,
-                    ssl_handshake_timeout=self.settings.head_timeout_s if encrypted else None,
-                )
-                self._servers.append(server)
+                self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
+
+    def _plain(self, *, local: bool) -> HttpConnection:
+        return HttpConnection(self, self._config, self._state, local=local)
+
+    def _encrypted(self, *, local: bool) -> HttpsFront:
+        assert self._tls is not None  # noqa: S101 - no TLS port is opened without one
+        return HttpsFront(self._plain(local=local), self._tls, self.settings.head_timeout_s)
 
     def _warn(self, listener: Listener) -> None:
         address = listener.address
@@ -147,19 +145,8 @@ class HttpDoor:
     # ------------------------------------------------------------------ while it is open
 
     def use_tls(self, context: ssl.SSLContext) -> None:
-        """Serve connections that begin from now on with this context. None that waits is lost."""
+        """Serve connections that begin from now on with this context."""
         self._tls = context
-        if self._listeners:
-            self._renewal = asyncio.get_running_loop().create_task(self._renew(self._renewal))
-
-    async def _renew(self, before: "asyncio.Task[None] | None") -> None:
-        if before is not None:
-            await before
-        servers = tuple(self._servers)
-        await self._serve()
-        for server in servers:
-            server.close()
-            self._servers.remove(server)
 
     # ------------------------------------------------------------------ closing
 
@@ -196,8 +183,6 @@ class HttpDoor:
                 await asyncio.wait(late)
 
     def _stop_listening(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
         for server in self._servers:
             server.close()
         for listener in self._listeners:

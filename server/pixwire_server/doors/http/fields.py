@@ -107,12 +107,12 @@ def terms(values: Mapping[str, Any]) -> Terms:
 
 
 def _tags(value: Any) -> tuple[str, ...]:
-    allowed = f"an array of at most {MAX_TAGS} strings of 1 to 64 bytes without control characters, none twice"
+    one = "1 to 64 bytes without control characters, none twice"
     if not isinstance(value, list) or len(value) > MAX_TAGS:
-        raise wrong("tags", value, allowed)
+        raise wrong("tags", value, f"an array of at most {MAX_TAGS} strings of {one}")
     for index, tag in enumerate(value):
         if not isinstance(tag, str) or not is_tag(tag) or tag in value[:index]:
-            raise wrong(f"tags[{index}]", tag, allowed)
+            raise wrong(f"tags[{index}]", tag, f"a string of {one}")
     return tuple(value)
 
 

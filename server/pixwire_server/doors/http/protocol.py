@@ -66,53 +66,52 @@ class HttpConnection(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None  # whose turn it is; `cycle` is the latest that came
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._goodbye_timer: asyncio.TimerHandle | None = None
         self._unwritten = 0
 
     # ------------------------------------------------------------------ life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._cork = Cork(cast("asyncio.Transport", transport), self.loop)
-        super().connection_made(cast("asyncio.Transport", self._cork))
-        self._peer = peer_of(transport.get_extra_info("peername"), spare_loopback=True)
-        self._refusal = self._house.headcount.enter(self._peer)
+        self.arrive(cast("asyncio.Transport", transport))
+        self.begin()
+
+    def arrive(self, transport: asyncio.Transport) -> None:
+        """It was accepted: from now on it has a seat, or none. One that needs no answer is closed at once."""
+        self._cork = Cork(transport, self.loop)
+        self.transport = cast("asyncio.Transport", self._cork)
+        self.peer = peer_of(transport.get_extra_info("peername"), spare_loopback=True)
+        self._refusal = self._house.headcount.enter(self.peer)
         self._house.came(self)
+        if self._refusal is not None and not self._refusal.tell:
+            transport.abort()
+
+    def begin(self) -> None:
+        """What comes from now on is HTTP."""
+        super().connection_made(self.transport)
+        if self.transport.is_closing():
+            return
         if self._refusal is not None:
-            error = http_error(503, ErrorCode.EXCESSIVE_LOAD, f"too many connections: {self._refusal.why}")
-            self._refuse(error.problem) if self._refusal.tell else self.transport.abort()
+            message = f"too many connections: {self._refusal.why}"
+            self._refuse(http_error(503, ErrorCode.EXCESSIVE_LOAD, message).problem)
             return
         try:
-            certificate = _identity(transport)
+            certificate = _identity(self.transport)
         except TlsError as error:
-            log.info("%s: closed, %s", self._peer.name, error)
+            log.info("%s: closed, %s", self.peer.name, error)
             self.transport.abort()
             return
-        self.app_state[CALLER] = Caller(self._peer.name, certificate, self._local)
+        self.app_state[CALLER] = Caller(self.peer.name, certificate, self._local)
         self._arm(self._settings.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._timer, self._write_timer, self._goodbye_timer):
+        for timer in (self._timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._write_timer = self._goodbye_timer = None
+        self._timer = self._write_timer = None
         super().connection_lost(exc)
         self._forsake()
         self._cork.lost()
-        self._house.headcount.leave(self._peer, self._refusal)
+        self._house.headcount.leave(self.peer, self._refusal)
         self._house.left(self)
-
-    def shutdown(self) -> None:
-        """Close, when the request that is being answered is."""
-        super().shutdown()
-        if self.transport.get_extra_info("sslcontext") is not None:
-            self._goodbye_timer = self.loop.call_later(LINGER_S, self._check_goodbye)
-
-    def _check_goodbye(self) -> None:
-        """TLS waits for the peer's goodbye. One that reads nothing because it has nothing to ask says none."""
-        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.abort()
-        else:
-            self._goodbye_timer = self.loop.call_later(LINGER_S, self._check_goodbye)
 
     def abort(self) -> None:
         """Close at once; what was not sent is lost."""
@@ -228,7 +227,7 @@ class HttpConnection(HttpToolsProtocol):
         """Whether it has read anything since the last look."""
         unwritten = self.transport.get_write_buffer_size()
         if unwritten >= self._unwritten:
-            log.info("%s: closed, it reads nothing of its answer", self._peer.name)
+            log.info("%s: closed, it reads nothing of its answer", self.peer.name)
             self.abort()
             return
         self._unwritten = unwritten
@@ -263,8 +262,7 @@ class HttpConnection(HttpToolsProtocol):
         """Close, a moment after the peer could read our last words: unread bytes of it would reset the connection under
         them.
         """
-        if self.transport.is_closing() or not self.transport.can_write_eof():
-            self.transport.close()
+        if self.transport.is_closing():
             return
         self.transport.write_eof()
         self.flow.resume_reading()
@@ -281,6 +279,6 @@ class HttpConnection(HttpToolsProtocol):
         return cycle.response_complete
 
 
-def _identity(transport: asyncio.BaseTransport) -> Identity | None:
+def _identity(transport: asyncio.Transport) -> Identity | None:
     certificate: dict[str, Any] | None = transport.get_extra_info("peercert")
     return identity_of(certificate) if certificate else None
