@@ -1,6 +1,6 @@
 """Train the built-in model from nothing but drawn scenes.
 
-    python -m pixwire_server.builtin_model.training --out DIR                     # a CPU, about five hours
+    python -m pixwire_server.builtin_model.training --out DIR                     # 2 cores, about two hours
     python -m pixwire_server.builtin_model.training --out DIR --device cuda --vae-batch 128 --unet-batch 512
 
 Stages: scenes (drawn to files), vae, text (the text encoder, on prompts alone), latents, prompts, unet, polish (the
@@ -73,7 +73,7 @@ STAGES = {
     "latents": Stage(lambda options: launch(vae.encode_training_set, options), ("scenes", "vae")),
     "prompts": Stage(unet.encode_prompts),
     "unet": Stage(lambda options: launch(unet.train, options), ("vae", "text", "latents", "prompts"), "unet.pt"),
-    "polish": Stage(lambda options: launch(vae.polish, options), ("scenes", "vae", "latents"), "vae-polished.pt"),
+    "polish": Stage(lambda options: launch(vae.polish, options), ("scenes", "vae"), "vae-polished.pt"),
     "write": Stage(_write, ("vae", "text", "unet")),
     "evaluate": Stage(_evaluate, ("write",)),
 }

@@ -36,7 +36,7 @@ class Options:
     unet_batch: int = 32
     unet_rate: float = 1e-3
     polish_minutes: float = math.inf
-    polish_steps: int = 1_450
+    polish_steps: int = 3_600
     evaluate: int = 100
     report_seconds: float = 20.0
     checkpoint_seconds: float = 120.0

@@ -132,7 +132,7 @@ def encode_training_set(options: Options) -> None:
 
 
 def polish(options: Options) -> None:
-    """Train the decoder on, alone, over fixed and slightly noised latents (the UNet's are a little noisy too).
+    """Train the decoder on, alone, over slightly noised latents (the UNet's are a little noisy too), of the same mix.
 
     The latent space does not move, so this may run before or after the UNet's training.  Writes work/vae-polished.pt.
     """
@@ -142,17 +142,15 @@ def polish(options: Options) -> None:
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     loop = Loop("polish", [vae.post_quant_conv, vae.decoder], budget, options)
-    easy, broad, latents = data.load(options, "scenes"), data.load(options, "broad"), files.latents(options)
+    sets = [data.load(options, name) for name, _ in MIX]
     rng = np.random.default_rng([options.seed, 2, rank(), loop.step_count])
     size = max(2, options.vae_batch // options.workers)
     while loop.running:
-        chosen = np.sort(rng.integers(0, len(latents), size))
-        early = chosen < len(easy)
-        pictures = np.concatenate([easy[chosen[early]], broad[chosen[~early] - len(easy)]])
-        wanted = data.to_tensor(pictures, options.device)
-        latent = latents[torch.from_numpy(chosen)].to(options.device).float()
-        noise = torch.randn_like(latent) * torch.rand(size, 1, 1, 1, device=options.device)
+        wanted = data.to_tensor(_batch(rng, sets, size), options.device)
         with autocast(options):
+            with torch.no_grad():
+                latent = vae.encode(wanted).latent_dist.mean.float()
+            noise = torch.randn_like(latent) * torch.rand(size, 1, 1, 1, device=options.device)
             made = vae.decode(latent + LATENT_NOISE * noise).sample
         loss, squared = picture_loss(made, wanted)
         loop.step(loss, mse=squared.item())
