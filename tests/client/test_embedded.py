@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -266,14 +267,13 @@ async def test_no_room_for_a_folder(home: Path, tmp_path: Path, monkeypatch: pyt
     assert os.listdir(mine) == ["work"]
 
 
-async def test_a_folder_with_a_strange_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    strange = home / "50%20 #1"
-    strange.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(strange))
-    with pixwire.embedded(quiet=True):
-        (folder,) = strange.iterdir()
-        arguments = Path(f"/proc/{_server_in(folder)}/cmdline").read_text().split("\0")
-        assert parse_url(arguments[arguments.index("--listen") + 1]).path == f"{folder}/s"
+async def test_a_folder_with_a_strange_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="50%20 #", dir="/tmp") as strange:  # short, for a socket is to be in it
+        monkeypatch.setattr("tempfile.tempdir", strange)
+        with pixwire.embedded(quiet=True):
+            (folder,) = Path(strange).iterdir()
+            arguments = Path(f"/proc/{_server_in(folder)}/cmdline").read_text().split("\0")
+            assert parse_url(arguments[arguments.index("--listen") + 1]).path == f"{folder}/s"
 
 
 async def test_a_program_with_a_thousand_open_files() -> None:
